@@ -1,0 +1,2 @@
+//! The auth-engine binary.
+fn main() {}
