@@ -1,1 +1,3 @@
-//! Placeholder until the module lands.
+//! The switch: listeners and connections of the card network links.
+
+pub mod framing;

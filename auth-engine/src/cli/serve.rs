@@ -1,0 +1,18 @@
+//! `auth-engine serve`. It must never hold a rule of its own: it reads arguments, calls the module, prints.
+
+use super::{Failure, Outcome};
+
+/// Arguments of `auth-engine serve`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  auth-engine serve --config engine.toml")]
+pub struct Args {}
+
+/// Runs the command.
+///
+/// # Errors
+/// A [`Failure`] with the exit code and one line.
+pub fn run(_args: Args) -> Outcome {
+    Err(Failure::usage(
+        "`serve` is not part of this build; see `auth-engine --help`",
+    ))
+}

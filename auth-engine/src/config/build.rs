@@ -1,0 +1,475 @@
+//! From text by path to the typed configuration: unknown keys, values, and what must hold between values.
+//!
+//! It collects every problem instead of stopping at the first. It must never touch the file system.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use rust_decimal::Decimal;
+
+use super::keys::{self, Kind};
+use super::layers::{Leaf, Origin, place};
+use super::{
+    AuthorizationConfig, Config, ConfigError, FxConfig, IssuingConfig, JournalConfig, KeysConfig,
+    LinkConfig, PartnerConfig, Problem, RestConfig, Setting, SwitchConfig, values,
+};
+use crate::switch::framing::{Framing, Width};
+
+/// Smallest unit of the journal: its blocks start at multiples of it.
+const PAGE: u64 = 4096;
+
+/// Checks all values and builds the configuration.
+pub(super) fn build(leaves: BTreeMap<String, Leaf>) -> Result<Config, ConfigError> {
+    let mut reader = Reader {
+        leaves,
+        problems: Vec::new(),
+        settings: Vec::new(),
+    };
+    reader.refuse_unknown();
+    let config = reader.config();
+    match (config, reader.problems.is_empty()) {
+        (Some(mut config), true) => {
+            config.settings = reader.settings;
+            Ok(config)
+        }
+        (_, _) => Err(ConfigError {
+            problems: reader.problems,
+        }),
+    }
+}
+
+struct Reader {
+    leaves: BTreeMap<String, Leaf>,
+    problems: Vec<Problem>,
+    settings: Vec<Setting>,
+}
+
+impl Reader {
+    fn refuse_unknown(&mut self) {
+        for (path, leaf) in &self.leaves {
+            let pattern = keys::pattern(path);
+            let at = place(path, &leaf.origin);
+            if let Some((_, text)) = keys::LATER.iter().find(|(name, _)| *name == pattern) {
+                self.problems.push(Problem::new(at, *text));
+                continue;
+            }
+            let inside_amounts = path
+                .strip_prefix("fx.max_position.")
+                .is_some_and(|rest| !rest.contains('.'));
+            match keys::find(path) {
+                Some(key) if key.kind != Kind::Amounts => {}
+                Some(_) => self.problems.push(Problem::new(
+                    at,
+                    "is a table; write `max_position = { EUR = \"1000\" }`",
+                )),
+                None if inside_amounts => {}
+                None => {
+                    let section = format!("{pattern}.");
+                    let what = if keys::KEYS.iter().any(|key| key.name.starts_with(&section)) {
+                        "is a section; set the keys inside it".to_owned()
+                    } else {
+                        let hint =
+                            keys::nearest(path).map(|name| format!("; did you mean `{name}`?"));
+                        format!(
+                            "unknown key{}",
+                            hint.unwrap_or_else(|| {
+                                "; `auth-engine config show` lists the known ones".to_owned()
+                            })
+                        )
+                    };
+                    self.problems.push(Problem::new(at, what));
+                }
+            }
+        }
+    }
+
+    /// The text that holds for a key and where it comes from; a default of the table when nothing sets it.
+    fn leaf(&mut self, path: &str) -> Option<Leaf> {
+        let default = || keys::find(path).and_then(|key| key.default);
+        let leaf = self.leaves.get(path).cloned().or_else(|| {
+            default().map(|text| Leaf {
+                text: text.to_owned(),
+                origin: Origin::Default,
+            })
+        });
+        match leaf {
+            Some(leaf) => {
+                self.settings.push(Setting {
+                    key: path.to_owned(),
+                    value: leaf.text.clone(),
+                    origin: leaf.origin.clone(),
+                });
+                Some(leaf)
+            }
+            None => {
+                self.problems
+                    .push(Problem::new(path.to_owned(), "is missing; set it"));
+                None
+            }
+        }
+    }
+
+    /// Notes a problem of a key where its value was set.
+    fn object(&mut self, path: &str, what: impl Into<String>) {
+        let at = self
+            .leaves
+            .get(path)
+            .map_or_else(|| path.to_owned(), |leaf| place(path, &leaf.origin));
+        self.problems.push(Problem::new(at, what));
+    }
+
+    fn read<T>(
+        &mut self,
+        path: &str,
+        parse: impl FnOnce(&str, Kind) -> Option<Result<T, String>>,
+    ) -> Option<T> {
+        let leaf = self.leaf(path)?;
+        let kind = keys::find(path).map(|key| key.kind)?;
+        match parse(&leaf.text, kind)? {
+            Ok(value) => Some(value),
+            Err(what) => {
+                self.object(path, what);
+                None
+            }
+        }
+    }
+
+    fn text(&mut self, path: &str) -> Option<String> {
+        self.read(path, |text, _| Some(Ok(text.to_owned())))
+    }
+
+    fn switch(&mut self, path: &str) -> Option<bool> {
+        self.read(path, |text, _| Some(values::switch(text)))
+    }
+
+    fn span(&mut self, path: &str) -> Option<Duration> {
+        self.read(path, |text, kind| match kind {
+            Kind::Span(least, most) => Some(values::span(text, least, most)),
+            _ => None,
+        })
+    }
+
+    /// A whole number or a size in bytes.
+    fn number(&mut self, path: &str) -> Option<u64> {
+        self.read(path, |text, kind| match kind {
+            Kind::Whole(least, most) => Some(values::whole(text, least, most)),
+            Kind::Size(least, most) => Some(values::size(text, least, most)),
+            _ => None,
+        })
+    }
+
+    fn count(&mut self, path: &str) -> Option<usize> {
+        self.number(path).and_then(|n| usize::try_from(n).ok())
+    }
+
+    fn address(&mut self, path: &str) -> Option<std::net::SocketAddr> {
+        self.read(path, |text, _| Some(values::address(text)))
+    }
+
+    fn config(&mut self) -> Option<Config> {
+        // Read everything before the first `?`, so that one run names every problem.
+        let data_dir = self.text("data_dir");
+        let sandbox = self.switch("sandbox");
+        let drain_timeout = self.span("drain_timeout");
+        let at_links = self.settings.len();
+        let rest = self.address("rest.listen");
+        let master_file = self.text("keys.master_file");
+        let journal = self.journal();
+        let authorization = (
+            self.span("authorization.hold_lifetime"),
+            self.span("authorization.preauthorization_lifetime"),
+        );
+        let partner = (
+            self.span("partner.decision_timeout"),
+            self.count("partner.max_connections"),
+        );
+        let fx = self.fx();
+        let bin = self.bin();
+        let switch = (
+            self.count("switch.max_connections"),
+            self.count("switch.out_buffer"),
+        );
+        let after_links = self.settings.split_off(at_links);
+        let links = self.links(switch.0, switch.1);
+        self.settings.extend(after_links);
+
+        let data_dir = self.directory("data_dir", data_dir?)?;
+        let sandbox = sandbox?;
+        let keys = KeysConfig {
+            master_file: self.master_file(&data_dir, sandbox, &master_file?)?,
+        };
+        Some(Config {
+            data_dir,
+            sandbox,
+            drain_timeout: drain_timeout?,
+            links: links?,
+            rest: RestConfig { listen: rest? },
+            keys,
+            journal: journal?,
+            authorization: AuthorizationConfig {
+                hold_lifetime: authorization.0?,
+                preauthorization_lifetime: authorization.1?,
+            },
+            partner: PartnerConfig {
+                decision_timeout: partner.0?,
+                max_connections: partner.1?,
+            },
+            fx: FxConfig { max_position: fx },
+            issuing: IssuingConfig { bin: bin? },
+            switch: SwitchConfig {
+                max_connections: switch.0?,
+                out_buffer: switch.1?,
+            },
+            settings: Vec::new(),
+        })
+    }
+
+    fn directory(&mut self, path: &str, text: String) -> Option<PathBuf> {
+        if text.is_empty() {
+            self.object(path, "is empty; name a directory");
+            return None;
+        }
+        Some(PathBuf::from(text))
+    }
+
+    fn master_file(&mut self, data_dir: &Path, sandbox: bool, text: &str) -> Option<PathBuf> {
+        const KEY: &str = "keys.master_file";
+        if text.is_empty() {
+            self.object(KEY, "is empty; name a file");
+            return None;
+        }
+        if sandbox {
+            return Some(data_dir.join(text));
+        }
+        // A key that is copied along with the data it opens protects nothing.
+        if plain(Path::new(text)).starts_with(plain(data_dir)) {
+            self.object(
+                KEY,
+                "lies inside data_dir; outside the sandbox the master key must be kept elsewhere",
+            );
+            return None;
+        }
+        Some(PathBuf::from(text))
+    }
+
+    fn journal(&mut self) -> Option<JournalConfig> {
+        let segment = self.number("journal.segment");
+        let archive = self.text("journal.archive_dir");
+        let dedup_window = self.span("journal.dedup_window");
+        let dedup_max = self.number("journal.dedup_max");
+        let max_batch = self.number("journal.max_batch");
+        let (segment, max_batch) = (segment?, max_batch?);
+        for (path, bytes) in [
+            ("journal.segment", segment),
+            ("journal.max_batch", max_batch),
+        ] {
+            if !bytes.is_multiple_of(PAGE) {
+                self.object(
+                    path,
+                    "is not a multiple of 4KiB; the journal is written in pages of 4KiB",
+                );
+            }
+        }
+        if max_batch > segment / 4 {
+            self.object(
+                "journal.max_batch",
+                "is more than a quarter of journal.segment; lower it or raise the segment",
+            );
+        }
+        Some(JournalConfig {
+            segment,
+            archive_dir: archive.filter(|text| !text.is_empty()).map(PathBuf::from),
+            dedup_window: dedup_window?,
+            dedup_max: dedup_max?,
+            max_batch,
+        })
+    }
+
+    fn fx(&mut self) -> BTreeMap<String, Decimal> {
+        const TABLE: &str = "fx.max_position.";
+        let mut limits = BTreeMap::new();
+        let entries: Vec<(String, Leaf)> = self
+            .leaves
+            .iter()
+            .filter(|(path, _)| path.starts_with(TABLE))
+            .map(|(p, l)| (p.clone(), l.clone()))
+            .collect();
+        for (path, leaf) in entries {
+            let currency = path.trim_start_matches(TABLE).to_uppercase();
+            let named = (3..=5).contains(&currency.len())
+                && currency.bytes().all(|b| b.is_ascii_alphanumeric());
+            match Decimal::from_str(&leaf.text) {
+                _ if !named => self.object(&path, "is no currency code; write it like EUR or USDC"),
+                Ok(limit) if !limit.is_sign_negative() => {
+                    limits.insert(currency, limit);
+                }
+                Ok(_) | Err(_) => {
+                    self.object(
+                        &path,
+                        format!(
+                            "{:?} is not an amount; write it like \"1000000.00\"",
+                            leaf.text
+                        ),
+                    );
+                }
+            }
+            self.settings.push(Setting {
+                key: path,
+                value: leaf.text,
+                origin: leaf.origin,
+            });
+        }
+        limits
+    }
+
+    fn bin(&mut self) -> Option<String> {
+        let bin = self.text("issuing.bin")?;
+        if (6..=11).contains(&bin.len()) && bin.bytes().all(|b| b.is_ascii_digit()) {
+            return Some(bin);
+        }
+        self.object(
+            "issuing.bin",
+            format!("{bin:?} is no BIN; give 6 to 11 digits"),
+        );
+        None
+    }
+
+    fn links(
+        &mut self,
+        max_connections: Option<usize>,
+        out_buffer: Option<usize>,
+    ) -> Option<Vec<LinkConfig>> {
+        let numbers: BTreeSet<usize> = self
+            .leaves
+            .keys()
+            .filter_map(|path| path.strip_prefix("link.")?.split('.').next()?.parse().ok())
+            .collect();
+        let mut links: Vec<LinkConfig> = Vec::new();
+        let mut whole = true;
+        for (expected, number) in numbers.into_iter().enumerate() {
+            if expected != number {
+                let path = format!("link.{number}");
+                let what = format!(
+                    "there is no link {expected} before it; links are numbered from 0 without gaps"
+                );
+                self.problems.push(Problem::new(path, what));
+                return None;
+            }
+            let Some(link) = self.link(number, max_connections, out_buffer) else {
+                whole = false;
+                continue;
+            };
+            for earlier in &links {
+                if earlier.name == link.name {
+                    self.object(
+                        &format!("link.{number}.name"),
+                        format!("{:?} is taken by another link", link.name),
+                    );
+                }
+                if earlier.listen == link.listen && link.listen.port() != 0 {
+                    self.object(
+                        &format!("link.{number}.listen"),
+                        format!("{} is taken by link {:?}", link.listen, earlier.name),
+                    );
+                }
+            }
+            links.push(link);
+        }
+        if whole && links.is_empty() {
+            self.problems.push(Problem::new(
+                "link".to_owned(),
+                "there is none; write `[[link]]` with `name` and `listen`",
+            ));
+        }
+        whole.then_some(links)
+    }
+
+    fn link(
+        &mut self,
+        number: usize,
+        max_connections: Option<usize>,
+        out_buffer: Option<usize>,
+    ) -> Option<LinkConfig> {
+        let at = |name: &str| format!("link.{number}.{name}");
+        let name = self.text(&at("name"));
+        let connects = self.leaves.contains_key(&at("connect"));
+        let listen = if connects && !self.leaves.contains_key(&at("listen")) {
+            // Already refused with its own line; a missing `listen` would only distract from it.
+            None
+        } else {
+            self.address(&at("listen"))
+        };
+        let spec = self.text(&at("spec"));
+        let width = self.read(&at("framing"), |text, _| {
+            Some(values::word(text, keys::FRAMINGS).map(width))
+        });
+        let inclusive = self.switch(&at("inclusive"));
+        let header_bytes = self.count(&at("header_bytes"));
+        let budget = self.span(&at("budget"));
+        let require_sign_on = self.switch(&at("require_sign_on"));
+        let max_frame = self.count(&at("max_frame"));
+        let max_in_flight = self.count(&at("max_in_flight"));
+        let frame_timeout = self.span(&at("frame_timeout"));
+        let idle_timeout = self.span(&at("idle_timeout"));
+        let name = name?;
+        let plain_name = !name.is_empty()
+            && name.len() <= 64
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+        if !plain_name {
+            self.object(
+                &at("name"),
+                format!("{name:?} is no link name; use up to 64 of a-z, A-Z, 0-9, `-`, `_`, `.`"),
+            );
+        }
+        Some(LinkConfig {
+            name,
+            listen: listen?,
+            spec: spec?,
+            framing: Framing {
+                width: width?,
+                inclusive: inclusive?,
+                header_bytes: header_bytes?,
+            },
+            budget: budget?,
+            require_sign_on: require_sign_on?,
+            max_frame: max_frame?,
+            max_in_flight: max_in_flight?,
+            frame_timeout: frame_timeout?,
+            idle_timeout: idle_timeout?,
+            max_connections: max_connections?,
+            out_buffer: out_buffer?,
+        })
+    }
+}
+
+fn width(word: &str) -> Width {
+    match word {
+        "len2le" => Width::Len2Le,
+        "len4be" => Width::Len4Be,
+        "len4ascii" => Width::Len4Ascii,
+        // `values::word` lets nothing else through.
+        _ => Width::Len2Be,
+    }
+}
+
+/// A path without `.` and `x/..`, absolute as far as the working directory is known: enough to compare two.
+fn plain(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut plain = PathBuf::new();
+    for part in absolute.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                plain.pop();
+            }
+            part @ (Component::Normal(_) | Component::RootDir | Component::Prefix(_)) => {
+                plain.push(part)
+            }
+        }
+    }
+    plain
+}
