@@ -134,17 +134,39 @@ enum Command {
 /// Usage errors end with 2, `--help` and `--version` with 0.
 pub fn main() -> ExitCode {
     end_quietly_when_stdout_closes();
-    let root = Root::parse();
+    let root = match Root::try_parse() {
+        Ok(root) => root,
+        Err(error) => return unparsed(&error),
+    };
     let outcome =
         telemetry::init_logs(root.log_format, root.log.as_deref()).and_then(|()| run(root.command));
     match outcome {
         Ok(code) => code,
-        Err(failure) => {
-            // Nothing can be done when stderr is gone too; the exit code still tells.
-            let _ = writeln!(io::stderr(), "error: {failure}");
-            ExitCode::from(failure.code)
-        }
+        Err(failure) => tell(&failure),
     }
+}
+
+fn tell(failure: &Failure) -> ExitCode {
+    // Nothing can be done when stderr is gone too; the exit code still tells.
+    let _ = writeln!(io::stderr(), "error: {failure}");
+    ExitCode::from(failure.code)
+}
+
+/// Help and version as clap prints them; a usage error as one line like every other, without the usage block.
+fn unparsed(error: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind;
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
+    }
+    let text = error.render().to_string();
+    let said = text.split("\n\nUsage:").next().unwrap_or_default();
+    let said = said
+        .split("\n\nFor more information")
+        .next()
+        .unwrap_or_default();
+    let said = said.strip_prefix("error: ").unwrap_or(said);
+    tell(&Failure::usage(format!("{said}\nsee `auth-engine --help`")))
 }
 
 fn run(command: Command) -> Outcome {

@@ -1,3 +1,421 @@
-//! The switch: listeners and connections of the card network links.
+//! The switch: listeners and connections of the card network links, on the shard's thread.
+//!
+//! It hands whole frames to a [`Sink`] and takes reply bytes back. It must never decode a message, decide
+//! anything, or block: [`SwitchHandle::send`] only queues, [`SwitchHandle::flush`] writes what sockets take.
+//!
+//! Calling order: [`Switch::bind`] (fails when an address is taken), [`Bound::start`] inside a
+//! `tokio::task::LocalSet`, then [`SwitchHandle::send`] and [`SwitchHandle::flush`] for each batch of replies.
 
+mod clock;
+mod connection;
+mod frames;
 pub mod framing;
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+pub use clock::PollClock;
+pub use frames::{Frame, FrameCodec, FrameError, Reject, write_frame};
+
+use crate::config::LinkConfig;
+use crate::telemetry::names;
+use connection::{Connection, Reader, Refused};
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+/// How long a link without free file descriptors waits for one of its connections to close before it tries again.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
+
+/// One connection, for as long as the process runs: a slot is used again, its number with another generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId {
+    slot: u32,
+    generation: u32,
+}
+
+/// One whole frame from a link.
+#[derive(Debug, Clone)]
+pub struct Inbound {
+    /// Index into the links given to [`Switch::bind`].
+    pub link: usize,
+    /// Where the reply goes.
+    pub conn: ConnId,
+    /// The message, without prefix and header; never empty.
+    pub frame: Bytes,
+    /// The `header_bytes` to be echoed with the reply.
+    pub header: Bytes,
+    /// The frame's age counts from here: the earliest moment it can have been in the kernel.
+    pub since: Instant,
+}
+
+/// Who takes what the links bring. Called on the shard's thread, never while the switch holds a borrow: an
+/// implementation may call [`SwitchHandle::send`] and [`SwitchHandle::flush`] from inside.
+pub trait Sink {
+    /// A whole frame.
+    fn frame(&self, inbound: Inbound);
+    /// A connection was accepted.
+    fn opened(&self, link: usize, conn: ConnId, peer: SocketAddr);
+    /// A connection is gone; nothing sent to it arrives any more.
+    fn closed(&self, conn: ConnId);
+    /// Bytes were refused or a connection cut. Already counted in `auth_frames_rejected_total`.
+    fn rejected(&self, link: usize, reason: &'static str);
+}
+
+/// An address could not be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("link {link:?} cannot listen on {listen}: {source}; {hint}")]
+pub struct BindError {
+    link: String,
+    listen: SocketAddr,
+    hint: &'static str,
+    source: io::Error,
+}
+
+impl From<BindError> for crate::cli::Failure {
+    fn from(error: BindError) -> Self {
+        Self::usage(error.to_string())
+    }
+}
+
+/// The card network side of the engine.
+#[derive(Debug, Clone, Copy)]
+pub struct Switch;
+
+/// Links that hold their addresses and do not accept yet.
+#[derive(Debug)]
+pub struct Bound {
+    links: Vec<LinkConfig>,
+    listeners: Vec<std::net::TcpListener>,
+}
+
+impl Switch {
+    /// Takes every link's address, so that a taken one is known before anything else starts. Peers that
+    /// connect before [`Bound::start`] wait in the kernel.
+    ///
+    /// # Errors
+    /// An address is in use, not of this machine, or not allowed; exit code 2.
+    pub async fn bind(links: &[LinkConfig]) -> Result<Bound, BindError> {
+        let mut listeners = Vec::with_capacity(links.len());
+        for link in links {
+            let listener = listen(link.listen).map_err(|source| BindError {
+                link: link.name.clone(),
+                listen: link.listen,
+                hint: match source.kind() {
+                    io::ErrorKind::AddrInUse => "stop what uses it or set another `listen`",
+                    io::ErrorKind::AddrNotAvailable => "set a `listen` address of this machine",
+                    io::ErrorKind::PermissionDenied => "set a port from 1024 up or allow this one",
+                    _ => "set another `listen`",
+                },
+                source,
+            })?;
+            listeners.push(listener);
+        }
+        Ok(Bound {
+            links: links.to_vec(),
+            listeners,
+        })
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    // A restart must not wait for connections of the last run to time out.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+impl Bound {
+    /// Name and address of every link, in order; with port 0 the port that was taken.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        self.links
+            .iter()
+            .zip(&self.listeners)
+            .map(|(link, listener)| {
+                (
+                    link.name.clone(),
+                    listener.local_addr().unwrap_or(link.listen),
+                )
+            })
+            .collect()
+    }
+
+    /// Starts to accept. Must be called inside a `LocalSet` on the thread that owns the sink.
+    ///
+    /// # Errors
+    /// The runtime cannot watch a listener.
+    pub fn start(self, sink: Rc<dyn Sink>, clock: PollClock) -> io::Result<SwitchHandle> {
+        let mut listeners = Vec::with_capacity(self.listeners.len());
+        for listener in self.listeners {
+            listeners.push(TcpListener::from_std(listener)?);
+        }
+        let open = self.links.iter().map(|_| Cell::new(0)).collect();
+        let gauges: Vec<_> = self
+            .links
+            .iter()
+            .map(|link| names::link_connections(&link.name))
+            .collect();
+        gauges.iter().for_each(|gauge| gauge.set(0.0));
+        let shared = Rc::new(Shared {
+            links: self.links,
+            sink,
+            clock,
+            table: RefCell::new(Table::default()),
+            listed: RefCell::new(Vec::new()),
+            open,
+            gauges,
+            freed: Notify::new(),
+        });
+        let acceptors = listeners
+            .into_iter()
+            .enumerate()
+            .map(|(link, listener)| {
+                tokio::task::spawn_local(accept(Rc::clone(&shared), link, listener))
+            })
+            .collect();
+        Ok(SwitchHandle {
+            shared,
+            acceptors: Rc::new(RefCell::new(acceptors)),
+        })
+    }
+}
+
+/// The running switch, cheap to clone. Dropping it changes nothing; connections end with their `LocalSet`.
+#[derive(Clone)]
+pub struct SwitchHandle {
+    shared: Rc<Shared>,
+    acceptors: Rc<RefCell<Vec<JoinHandle<()>>>>,
+}
+
+impl std::fmt::Debug for SwitchHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SwitchHandle")
+            .field("connections", &self.connections())
+            .finish_non_exhaustive()
+    }
+}
+
+impl SwitchHandle {
+    /// Queues prefix, header and frame for a connection; no system call. False, and counted, when the
+    /// connection is gone, does not read (it is cut then), or its prefix cannot say the length.
+    pub fn send(&self, conn: ConnId, header: &[u8], frame: &[u8]) -> bool {
+        let Some(connection) = self.shared.table.borrow().find(conn) else {
+            names::reply_undelivered("connection_gone");
+            return false;
+        };
+        match connection.queue(self.shared.link(connection.link), header, frame) {
+            Ok(list) => {
+                if list {
+                    self.shared.listed.borrow_mut().push(connection);
+                }
+                true
+            }
+            Err(Refused::Gone) => {
+                names::reply_undelivered("connection_gone");
+                false
+            }
+            Err(Refused::SlowReader) => {
+                names::reply_undelivered("slow_reader");
+                connection.cut();
+                self.shared.reject(connection.link, Reject::SlowReader);
+                false
+            }
+            Err(Refused::TooLong) => {
+                names::reply_undelivered("too_long");
+                false
+            }
+        }
+    }
+
+    /// One write for each connection that has output; what a socket does not take now goes when it can.
+    pub fn flush(&self) {
+        // Taken out first: a write that fails may end a connection and call the sink.
+        let mut listed = self.shared.listed.take();
+        for connection in listed.drain(..) {
+            connection.flush();
+        }
+        let mut place = self.shared.listed.borrow_mut();
+        if place.is_empty() {
+            *place = listed;
+        }
+    }
+
+    /// Gives the addresses back and accepts no more; open connections go on.
+    pub fn stop_accepting(&self) {
+        for acceptor in self.acceptors.borrow_mut().drain(..) {
+            acceptor.abort();
+        }
+    }
+
+    /// Ends one connection at once; the sink hears `closed`.
+    pub fn close(&self, conn: ConnId) {
+        if let Some(connection) = self.shared.table.borrow().find(conn) {
+            connection.cut();
+        }
+    }
+
+    /// Open connections of all links.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.open.iter().map(Cell::get).sum()
+    }
+}
+
+/// What acceptors, readers and the handle share.
+struct Shared {
+    links: Vec<LinkConfig>,
+    sink: Rc<dyn Sink>,
+    clock: PollClock,
+    table: RefCell<Table>,
+    /// Connections with output for the next flush.
+    listed: RefCell<Vec<Rc<Connection>>>,
+    /// Open connections by link.
+    open: Vec<Cell<usize>>,
+    gauges: Vec<metrics::Gauge>,
+    /// A connection closed: its file descriptor can be used by an acceptor that found none.
+    freed: Notify,
+}
+
+impl Shared {
+    /// The configuration of a link this switch itself numbered.
+    fn link(&self, link: usize) -> &LinkConfig {
+        &self.links[link]
+    }
+
+    fn reject(&self, link: usize, reason: Reject) {
+        names::frame_rejected(&self.link(link).name, reason.word());
+        tracing::debug!(link = %self.link(link).name, reason = reason.word(), "frame refused");
+        self.sink.rejected(link, reason.word());
+    }
+
+    fn admit(self: &Rc<Self>, link: usize, stream: TcpStream, peer: SocketAddr) {
+        let open = &self.open[link];
+        if open.get() >= self.link(link).max_connections {
+            drop(stream);
+            self.reject(link, Reject::TooManyConnections);
+            return;
+        }
+        // Both only make it slower or later to notice a dead peer when they fail.
+        let _ = stream.set_nodelay(true);
+        let keepalive = TcpKeepalive::new()
+            .with_time(Duration::from_secs(30))
+            .with_interval(Duration::from_secs(10))
+            .with_retries(3);
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+        let accepted = Instant::now();
+        let connection = self
+            .table
+            .borrow_mut()
+            .insert(|id| Rc::new(Connection::new(id, link, stream)));
+        open.set(open.get() + 1);
+        self.gauges[link].increment(1.0);
+        self.sink.opened(link, connection.id, peer);
+        tokio::task::spawn_local(Reader::new(connection, Rc::clone(self), accepted).run());
+    }
+
+    fn forget(&self, connection: &Rc<Connection>) {
+        if !self.table.borrow_mut().remove(connection.id) {
+            return;
+        }
+        let open = &self.open[connection.link];
+        open.set(open.get().saturating_sub(1));
+        self.gauges[connection.link].decrement(1.0);
+        self.freed.notify_waiters();
+        self.sink.closed(connection.id);
+    }
+}
+
+/// Connections by slot.
+#[derive(Debug, Default)]
+struct Table {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    connection: Option<Rc<Connection>>,
+}
+
+impl Table {
+    fn insert(&mut self, make: impl FnOnce(ConnId) -> Rc<Connection>) -> Rc<Connection> {
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            u32::try_from(self.slots.len() - 1).expect("connections are bounded far below 2^32")
+        });
+        let slot = &mut self.slots[number as usize];
+        slot.generation = slot.generation.wrapping_add(1);
+        let connection = make(ConnId {
+            slot: number,
+            generation: slot.generation,
+        });
+        slot.connection = Some(Rc::clone(&connection));
+        connection
+    }
+
+    fn find(&self, id: ConnId) -> Option<Rc<Connection>> {
+        let slot = self
+            .slots
+            .get(id.slot as usize)
+            .filter(|slot| slot.generation == id.generation)?;
+        slot.connection.clone()
+    }
+
+    fn remove(&mut self, id: ConnId) -> bool {
+        match self.slots.get_mut(id.slot as usize) {
+            Some(slot) if slot.generation == id.generation && slot.connection.is_some() => {
+                slot.connection = None;
+                self.free.push(id.slot);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+}
+
+async fn accept(shared: Rc<Shared>, link: usize, listener: TcpListener) {
+    let mut starved = false;
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                starved = false;
+                shared.admit(link, stream, peer);
+            }
+            Err(error) if out_of_descriptors(&error) => {
+                if !starved {
+                    let name = &shared.link(link).name;
+                    tracing::warn!(link = %name, "no connection accepted: {error}; raise the open files limit");
+                }
+                starved = true;
+                // The peer stays in the backlog and the listener stays ready: without a wait this would spin.
+                let _ = tokio::time::timeout(ACCEPT_PAUSE, shared.freed.notified()).await;
+            }
+            // The peer gave up before it was accepted, or the network did: the next one is not concerned.
+            Err(error) => tracing::debug!(link = %shared.link(link).name, "accept: {error}"),
+        }
+    }
+}
+
+fn out_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}

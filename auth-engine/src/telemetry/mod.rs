@@ -2,12 +2,24 @@
 //!
 //! It must never write to stdout, and no PAN, key or secret may reach it.
 
+pub mod names;
+mod shard;
+
 use std::io::IsTerminal;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use clap::ValueEnum;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::Failure;
+pub use shard::{FundingLabel, OutcomeLabel, ShardMetrics, Stage};
+
+/// How often histogram samples are folded into buckets, so that they do not pile up when nobody reads.
+const UPKEEP: Duration = Duration::from_secs(1);
+
+static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
 /// How a log line on stderr is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -51,4 +63,59 @@ pub fn init_logs(format: LogFormat, filter: Option<&str>) -> Result<(), Failure>
     // The only failure is that a subscriber is already set, as in tests that start several engines.
     drop(started);
     Ok(())
+}
+
+/// Makes the Prometheus recorder the one behind the `metrics` facade and describes every metric. There is no
+/// listener: the sidecar serves [`render`]. Later calls change nothing. Call it before any handle is made.
+pub fn init_metrics() {
+    RECORDER.get_or_init(|| {
+        let seconds = [
+            names::TAP_SECONDS,
+            names::PARTNER_SECONDS,
+            names::JOURNAL_SYNC_SECONDS,
+            names::REST_SECONDS,
+        ];
+        let recorder = seconds
+            .into_iter()
+            .map(|name| (name, names::SECONDS))
+            .chain([(names::JOURNAL_BATCH_EVENTS, names::EVENTS)])
+            .try_fold(PrometheusBuilder::new(), |builder, (name, bounds)| {
+                builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), bounds)
+            })
+            .map(PrometheusBuilder::build_recorder);
+        let recorder = match recorder {
+            Ok(recorder) => recorder,
+            Err(error) => {
+                tracing::error!("no metrics: {error}");
+                return None;
+            }
+        };
+        let handle = recorder.handle();
+        // Fails only when another recorder was set by a program that embeds the engine; that one is used then.
+        metrics::set_global_recorder(recorder).ok()?;
+        names::describe();
+        let upkeep = handle.clone();
+        let thread = std::thread::Builder::new()
+            .name("metrics-upkeep".to_owned())
+            .spawn(move || {
+                loop {
+                    std::thread::sleep(UPKEEP);
+                    upkeep.run_upkeep();
+                }
+            });
+        if let Err(error) = thread {
+            tracing::warn!("histograms are folded only when /metrics is read: {error}");
+        }
+        Some(handle)
+    });
+}
+
+/// All metrics as Prometheus text; empty before [`init_metrics`].
+#[must_use]
+pub fn render() -> String {
+    RECORDER
+        .get()
+        .and_then(Option::as_ref)
+        .map(PrometheusHandle::render)
+        .unwrap_or_default()
 }

@@ -1,0 +1,131 @@
+//! From a stream of bytes to frames and back, by the pure rules of `iso-codec`.
+//!
+//! It must never decode a message: a frame is bytes here.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use tokio_util::codec::Decoder;
+
+use super::framing::{Framing, FramingError, Step};
+
+/// Why bytes of a link were not handed on, or a connection was cut. The word is a label of
+/// `auth_frames_rejected_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reject {
+    /// A length that leaves no message. The next frame is still found: the connection stays.
+    EmptyFrame,
+    /// A length over `max_frame`: framing is lost, the connection is closed.
+    TooLong,
+    /// A length that is less than what it has to count: framing is lost.
+    TooShort,
+    /// A length that is not a number: framing is lost.
+    BadLength,
+    /// A frame was not finished within `frame_timeout`.
+    FrameTimeout,
+    /// The peer went away in the middle of a frame.
+    CutFrame,
+    /// The peer does not read its replies.
+    SlowReader,
+    /// The link has as many connections as it may have.
+    TooManyConnections,
+}
+
+impl Reject {
+    /// The label.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::EmptyFrame => "empty_frame",
+            Self::TooLong => "too_long",
+            Self::TooShort => "too_short",
+            Self::BadLength => "bad_length",
+            Self::FrameTimeout => "frame_timeout",
+            Self::CutFrame => "cut_frame",
+            Self::SlowReader => "slow_reader",
+            Self::TooManyConnections => "too_many_connections",
+        }
+    }
+}
+
+impl From<FramingError> for Reject {
+    fn from(error: FramingError) -> Self {
+        match error {
+            FramingError::TooLong => Self::TooLong,
+            FramingError::TooShort => Self::TooShort,
+            FramingError::NotDigits => Self::BadLength,
+        }
+    }
+}
+
+/// One whole frame: both parts share the read buffer, nothing is copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// The bytes between prefix and message, to be sent back with the reply.
+    pub header: Bytes,
+    /// The message; empty when the length left nothing.
+    pub message: Bytes,
+}
+
+/// Framing was lost, or the stream failed.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// No further frame can be found in this stream.
+    #[error("framing is lost: {}", .0.word())]
+    Lost(Reject),
+    /// The stream failed.
+    #[error("the connection failed: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Cuts a stream into frames.
+#[derive(Debug, Clone, Copy)]
+pub struct FrameCodec {
+    framing: Framing,
+    max_frame: usize,
+}
+
+impl FrameCodec {
+    /// A codec for one connection; `max_frame` counts the message, without prefix and header.
+    #[must_use]
+    pub fn new(framing: Framing, max_frame: usize) -> Self {
+        Self { framing, max_frame }
+    }
+}
+
+impl Decoder for FrameCodec {
+    type Item = Frame;
+    type Error = FrameError;
+
+    fn decode(&mut self, buf: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
+        match self.framing.next(buf, self.max_frame) {
+            Ok(Step::Need) => Ok(None),
+            Ok(Step::Frame { header, message }) => {
+                let mut whole = buf.split_to(message.end).freeze();
+                let body = whole.split_off(message.start);
+                whole.truncate(header.end);
+                let head = whole.split_off(header.start);
+                Ok(Some(Frame {
+                    header: head,
+                    message: body,
+                }))
+            }
+            Err(error) => Err(FrameError::Lost(error.into())),
+        }
+    }
+}
+
+/// Appends prefix, header and message to `out`. The header is cut or zero-filled to the link's width, so that
+/// the length always tells the truth. False, with nothing appended, when the prefix cannot say the length.
+#[must_use]
+pub fn write_frame(framing: &Framing, header: &[u8], message: &[u8], out: &mut BytesMut) -> bool {
+    out.reserve(8 + framing.header_bytes + message.len());
+    if !framing.write_prefix(message.len(), out) {
+        return false;
+    }
+    let head = header.get(..framing.header_bytes).unwrap_or(header);
+    out.extend_from_slice(head);
+    out.resize(out.len() + (framing.header_bytes - head.len()), 0);
+    out.extend_from_slice(message);
+    true
+}
