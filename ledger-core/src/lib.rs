@@ -4,4 +4,10 @@
 //! randomness, or knows ISO 8583 or HTTP.
 
 pub mod book;
+pub mod event;
+pub mod id;
 pub mod journal;
+pub mod keys;
+pub mod limits;
+pub mod money;
+pub mod time;

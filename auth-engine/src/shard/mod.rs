@@ -1,1 +1,4 @@
-//! Placeholder until the module lands.
+//! The shard's thread: sockets, engine and journal on one current-thread runtime. Everything else talks to it
+//! through [`handle::ShardHandle`].
+
+pub mod handle;

@@ -1,0 +1,111 @@
+//! An authorization as the book keeps it while later messages may still refer to it, and the tables that find it.
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use std::hash::BuildHasher;
+
+use crate::event::tap::{Facts, Reply, Source};
+use crate::event::words::State;
+use crate::id::{Id, No};
+use crate::money::{Currency, Rate};
+use crate::time::Timestamp;
+
+/// What one source of an authorization holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Where.
+    pub source: Source,
+    /// The source's currency.
+    pub currency: Currency,
+    /// What was held at first, or what the last advice set; minor units.
+    pub initial: i64,
+    /// What is held now; minor units.
+    pub now: i64,
+    /// Frozen, when the tap's currency is another one.
+    pub rate: Option<Rate>,
+}
+
+/// A tap or an advice that made a hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authorization {
+    /// Its id.
+    pub id: Id,
+    /// What never changes.
+    pub facts: Facts,
+    /// Where it stands.
+    pub state: State,
+    /// The answer it got; none while pending.
+    pub reply: Option<Reply>,
+    /// What its sources hold.
+    pub held: [Option<Held>; 2],
+    /// Cleared, in the currency of the amount.
+    pub cleared: i64,
+    /// The terminal takes partial approvals.
+    pub partial_supported: bool,
+    /// Its increments and linked advices.
+    pub children: Vec<No>,
+    /// Key under which its repeats are known.
+    pub repeat: [u8; 16],
+    /// Sequence of its first event: the one with the raw request.
+    pub first_seq: u64,
+    /// Sequence of its last event: the head of a chain back to the first.
+    pub last_seq: u64,
+    /// When it arrived.
+    pub created_at: Timestamp,
+}
+
+impl Authorization {
+    /// True while it may hold something or be decided.
+    pub const fn is_open(&self) -> bool {
+        !self.state.is_final()
+    }
+
+    /// True when it was approved and nothing has undone it, cleared or not.
+    pub const fn stands(&self) -> bool {
+        matches!(self.state, State::Approved | State::PartiallyReversed | State::PartiallyCleared | State::Cleared)
+    }
+
+    /// What it was approved for, in the currency of the amount.
+    pub fn approved_amount(&self) -> i64 {
+        self.reply.and_then(|r| r.partial).unwrap_or(self.facts.amount)
+    }
+}
+
+/// Finds authorizations by what later messages say of them. Many may share a key; the caller compares.
+#[derive(Debug, Default)]
+pub struct Finder {
+    table: HashTable<(u64, No)>,
+    hasher: DefaultHashBuilder,
+}
+
+/// A key an authorization may be found by.
+#[derive(Debug, Clone, Copy, Hash)]
+pub enum FindBy {
+    /// Card, STAN, DE7.
+    Trace(u32, u32, u32),
+    /// Card, first nine of DE63.
+    Reference(u32, [u8; 9]),
+    /// Card, DE38.
+    Approval(u32, u32),
+}
+
+impl Finder {
+    /// Adds a key.
+    pub fn insert(&mut self, key: FindBy, no: No) {
+        let hash = self.hasher.hash_one(key);
+        self.table.insert_unique(hash, (hash, no), |entry| entry.0);
+    }
+
+    /// Drops a key of one authorization.
+    pub fn remove(&mut self, key: FindBy, no: No) {
+        let hash = self.hasher.hash_one(key);
+        if let Ok(entry) = self.table.find_entry(hash, |e| *e == (hash, no)) {
+            entry.remove();
+        }
+    }
+
+    /// Everything that may have this key, in no order.
+    pub fn find(&self, key: FindBy) -> impl Iterator<Item = No> + '_ {
+        let hash = self.hasher.hash_one(key);
+        self.table.iter_hash(hash).filter(move |e| e.0 == hash).map(|e| e.1)
+    }
+}
