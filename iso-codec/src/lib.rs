@@ -1,1 +1,47 @@
-//! ISO 8583 codec.
+//! ISO 8583 messages: specs as data, zero-copy decode, byte-exact encode, framing rules, masking.
+//!
+//! This crate owns the meaning of bytes on a link and nothing else. It never does IO, reads a clock, spawns a
+//! thread, or panics on input: whatever comes in is either a [`Message`] or a [`DecodeError`] that names the element
+//! and the offset, never the bytes.
+//!
+//! ```
+//! use bytes::{Bytes, BytesMut};
+//! use iso_codec::{Builder, Mti, Spec, decode};
+//!
+//! let spec = Spec::embedded("mastercard").expect("it is compiled in");
+//! let mut out = BytesMut::new();
+//! let mut request = Builder::new(&spec, Mti(0x0800), &mut out);
+//! request.text(7, b"0131120000")?;
+//! request.digits(11, 42)?;
+//! request.digits(70, 270)?;
+//! request.finish()?;
+//! let message = decode(&spec, out.freeze())?;
+//! assert_eq!(message.mti().response().to_string(), "0810");
+//! assert_eq!(message.digits(11), Some(42));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod bitmap;
+mod charset;
+mod charset_tables;
+mod composite;
+mod decode;
+mod encode;
+mod error;
+mod framing;
+mod message;
+mod mti;
+mod pan;
+mod spec;
+mod spec_file;
+
+pub use charset::Charset;
+pub use composite::{SubError, SubFault, SubIter, Tlv, TlvIter};
+pub use decode::decode;
+pub use encode::Builder;
+pub use error::{DecodeError, ElementAt, EncodeError, Expected, Fault, Got, SpecError};
+pub use framing::{Framing, FramingError, Step, Width};
+pub use message::Message;
+pub use mti::Mti;
+pub use pan::{Pan, mask_digits};
+pub use spec::{BitmapForm, FieldSpec, Kind, Layout, Length, Part, PartLength, Secret, Spec, SubSpec, TaggedLayout};

@@ -1,0 +1,241 @@
+//! Bytes in, a fully validated message out. Owns the walk over the elements; allocates nothing while the message is
+//! good, and never panics.
+//!
+//! A fault in the content of an element whose length is clear does not end the walk: later elements are still read,
+//! so that a format-error reply can be matched by DE7 and DE11. Only what loses the position ends it.
+
+use crate::bitmap::Elements;
+use crate::charset::{Charset, Tables, class};
+use crate::error::{DecodeError, ElementAt, Expected, Fault, Got};
+use crate::message::{Message, Span};
+use crate::mti::Mti;
+use crate::spec::{BitmapForm, FieldPlan, Spec};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// The longest message: offsets are 16 bits wide. Far above every `max_frame`.
+pub(crate) const LONGEST: usize = 65_535;
+
+/// What the walk found.
+pub(crate) struct Walk {
+    pub(crate) mti: Mti,
+    pub(crate) present: Elements,
+    /// Where the bitmaps end and DE2 or a later element begins.
+    pub(crate) body: u16,
+    pub(crate) spans: [Span; 129],
+}
+
+/// Decodes one message. `frame` starts with the message type; the framing's length and header are already cut off.
+///
+/// Every element's content is checked against its kind, and bytes left over are an error. The message keeps `frame`
+/// and borrows nothing.
+pub fn decode(spec: &Arc<Spec>, frame: Bytes) -> Result<Message, DecodeError> {
+    let mut walk =
+        Walk { mti: Mti(0), present: Elements::default(), body: 0, spans: [Span { start: 0, len: 0 }; 129] };
+    let mut faults = Vec::new();
+    let typed = walk.read(spec, &frame, &mut faults);
+    if faults.is_empty() {
+        return Ok(Message { spec: Arc::clone(spec), frame, walk });
+    }
+    let partial = typed.then(|| Box::new(Message { spec: Arc::clone(spec), frame, walk }));
+    Err(failure(faults, partial))
+}
+
+#[cold]
+fn failure(faults: Vec<Fault>, partial: Option<Box<Message>>) -> DecodeError {
+    // The walk ascends, so the first fault is the lowest element's.
+    let first = faults.first().copied().unwrap_or(Fault {
+        element: ElementAt::Mti,
+        offset: 0,
+        expected: Expected::TypeDigits,
+        got: Got::Unknown,
+    });
+    let Fault { element, offset, expected, got } = first;
+    DecodeError { element, offset, expected, got, faults, partial }
+}
+
+impl Walk {
+    /// Reads as far as it can and says whether the message type is known.
+    fn read(&mut self, spec: &Spec, frame: &[u8], faults: &mut Vec<Fault>) -> bool {
+        let tables = spec.tables;
+        if frame.len() > LONGEST {
+            faults.push(Fault {
+                element: ElementAt::Mti,
+                offset: 0,
+                expected: Expected::MessageAtMost(LONGEST),
+                got: Got::Length(frame.len()),
+            });
+            return false;
+        }
+        let Some((kind, rest)) = frame.split_first_chunk::<4>() else {
+            faults.push(short(ElementAt::Mti, 0, 4, frame.len()));
+            return false;
+        };
+        let Some(mti) = Mti::from_digits(kind.map(|b| tables.digit(b).unwrap_or(u8::MAX))) else {
+            let at = kind.iter().position(|b| tables.digit(*b).is_none()).unwrap_or(0);
+            let got = kind.get(at).map_or(Got::Unknown, |b| met(spec.charset, *b));
+            faults.push(Fault { element: ElementAt::Mti, offset: at, expected: Expected::TypeDigits, got });
+            return false;
+        };
+        self.mti = mti;
+        let promised = match read_bitmaps(spec, rest) {
+            Ok((bitmaps, size)) => {
+                self.body = u16::try_from(4 + size).unwrap_or(u16::MAX);
+                bitmaps.elements()
+            }
+            Err(fault) => {
+                faults.push(fault);
+                return true;
+            }
+        };
+        let mut at = usize::from(self.body);
+        for n in promised {
+            match self.read_element(spec, tables, frame, n, at, faults) {
+                Some(end) => at = end,
+                None => return true,
+            }
+        }
+        if at < frame.len() {
+            let got = Got::Left(frame.len() - at);
+            faults.push(Fault { element: ElementAt::Trailing, offset: at, expected: Expected::End, got });
+        }
+        true
+    }
+
+    /// Reads one element at `at` and returns where the next begins; `None` when that is no longer known.
+    #[inline]
+    fn read_element(
+        &mut self,
+        spec: &Spec,
+        tables: &Tables,
+        frame: &[u8],
+        n: u8,
+        at: usize,
+        faults: &mut Vec<Fault>,
+    ) -> Option<usize> {
+        let Some(plan) = spec.plan(n) else {
+            let element = ElementAt::De(n);
+            faults.push(Fault { element, offset: at, expected: Expected::KnownElement, got: Got::Unknown });
+            return None;
+        };
+        let (start, len) = match length(tables, frame, plan, at) {
+            Ok(place) => place,
+            Err((offset, expected, got)) => {
+                let got = got.unwrap_or_else(|| frame.get(offset).map_or(Got::Unknown, |b| met(spec.charset, *b)));
+                faults.push(Fault { element: ElementAt::De(n), offset, expected, got });
+                return None;
+            }
+        };
+        let Some(content) = frame.get(start..start + len) else {
+            faults.push(short(ElementAt::De(n), start, len, frame.len().saturating_sub(start)));
+            return None;
+        };
+        if len > usize::from(plan.size) {
+            let expected = Expected::AtMost(plan.size);
+            faults.push(Fault { element: ElementAt::De(n), offset: at, expected, got: Got::Length(len) });
+        } else if plan.check.passes(tables, content) {
+            self.present.insert(n);
+            if let Some(span) = self.spans.get_mut(usize::from(n)) {
+                // Both fit: the frame is at most LONGEST bytes long.
+                *span = Span { start: start as u16, len: len as u16 };
+            }
+        } else if !content.is_empty() {
+            faults.push(bad_content(spec, plan, n, start, content));
+        } else {
+            // An empty sign-and-digits element; fixed ones are never empty.
+            faults.push(short(ElementAt::De(n), start, 1, 0));
+        }
+        Some(start + len)
+    }
+}
+
+/// Start and length of an element's content; or offset and expectation of what is wrong with its prefix.
+#[inline]
+fn length(
+    tables: &Tables,
+    frame: &[u8],
+    plan: FieldPlan,
+    at: usize,
+) -> Result<(usize, usize), (usize, Expected, Option<Got>)> {
+    if plan.prefix == 0 {
+        return Ok((at, usize::from(plan.size)));
+    }
+    let digits = usize::from(plan.prefix);
+    let expected = Expected::LengthDigits(plan.prefix);
+    let Some(prefix) = frame.get(at..at + digits) else {
+        return Err((at, expected, Some(Got::Left(frame.len().saturating_sub(at)))));
+    };
+    let mut len = 0usize;
+    for (place, byte) in prefix.iter().enumerate() {
+        match tables.digit(*byte) {
+            Some(digit) => len = len * 10 + usize::from(digit),
+            None => return Err((at + place, expected, None)),
+        }
+    }
+    Ok((at + digits, len))
+}
+
+/// Reads one or two bitmaps behind the message type; the set, and how many bytes it took.
+pub(crate) fn read_bitmaps(spec: &Spec, rest: &[u8]) -> Result<(Elements, usize), Fault> {
+    let width = match spec.bitmap {
+        BitmapForm::Binary => 8,
+        BitmapForm::Hex => 16,
+    };
+    let first = read_bitmap(spec, rest, 0, width)?;
+    if first >> 63 == 0 {
+        return Ok((Elements::from_halves(first, 0), width));
+    }
+    let second = read_bitmap(spec, rest, width, width)?;
+    Ok((Elements::from_halves(first, second), 2 * width))
+}
+
+fn read_bitmap(spec: &Spec, rest: &[u8], at: usize, width: usize) -> Result<u64, Fault> {
+    let Some(bytes) = rest.get(at..at + width) else {
+        return Err(short(ElementAt::Bitmap, 4 + at, width, rest.len().saturating_sub(at)));
+    };
+    if let Ok(raw) = <[u8; 8]>::try_from(bytes) {
+        return Ok(u64::from_be_bytes(raw));
+    }
+    let mut value = 0u64;
+    for (place, byte) in bytes.iter().enumerate() {
+        let ch = spec.tables.to_latin1[usize::from(*byte)];
+        let Some(nibble) = char::from(ch).to_digit(16) else {
+            return Err(Fault {
+                element: ElementAt::Bitmap,
+                offset: 4 + at + place,
+                expected: Expected::HexDigits,
+                got: met(spec.charset, *byte),
+            });
+        };
+        value = value << 4 | u64::from(nibble);
+    }
+    Ok(value)
+}
+
+#[cold]
+fn short(element: ElementAt, offset: usize, want: usize, left: usize) -> Fault {
+    Fault { element, offset, expected: Expected::Bytes(want), got: Got::Left(left) }
+}
+
+#[cold]
+fn bad_content(spec: &Spec, plan: FieldPlan, n: u8, start: usize, content: &[u8]) -> Fault {
+    let at = plan.check.first_bad(spec.tables, content);
+    let got = content.get(at).map_or(Got::Unknown, |b| met(spec.charset, *b));
+    Fault { element: ElementAt::De(n), offset: start + at, expected: plan.check.expected(), got }
+}
+
+/// The kind of a byte, for an error that must not tell the byte.
+#[cold]
+pub(crate) fn met(charset: Charset, byte: u8) -> Got {
+    let ebcdic = charset != Charset::Ascii;
+    let bits = charset.tables().class_of(byte);
+    match byte {
+        0x30..=0x39 if ebcdic => Got::AsciiDigit,
+        0xF0..=0xF9 if !ebcdic => Got::EbcdicDigit,
+        _ if bits & class::DIGIT != 0 => Got::Digit,
+        _ if bits & class::LETTER != 0 => Got::Letter,
+        _ if bits & class::SPACE != 0 => Got::Blank,
+        _ if bits & class::SPECIAL != 0 => Got::Special,
+        _ => Got::Unprintable,
+    }
+}

@@ -1,0 +1,257 @@
+//! Writing a message straight into an output buffer, elements in ascending order. Owns prefixes, padding and the
+//! bitmaps; what it writes, `decode` reads back, because every content passes the same check.
+
+use crate::bitmap::Elements;
+use crate::decode::LONGEST;
+use crate::error::EncodeError;
+use crate::message::Message;
+use crate::mti::Mti;
+use crate::spec::{BitmapForm, Check, FieldPlan, Pad, Spec};
+use bytes::BytesMut;
+
+/// Writes one message at the end of a buffer. Elements are set in ascending order; dropped without
+/// [`Builder::finish`], it takes back all it wrote.
+pub struct Builder<'a> {
+    spec: &'a Spec,
+    out: &'a mut BytesMut,
+    start: usize,
+    elements: Elements,
+    last: u8,
+    second: bool,
+    finished: bool,
+}
+
+impl<'a> Builder<'a> {
+    /// Starts a message of that type behind what `out` already holds.
+    pub fn new(spec: &'a Spec, mti: Mti, out: &'a mut BytesMut) -> Builder<'a> {
+        let start = out.len();
+        out.reserve(512);
+        out.extend_from_slice(&mti.digits().map(|digit| spec.tables.zero.wrapping_add(digit)));
+        out.extend_from_slice(blank_bitmap(spec));
+        Builder { spec, out, start, elements: Elements::default(), last: 1, second: false, finished: false }
+    }
+
+    /// Bytes of the message so far.
+    pub fn written(&self) -> usize {
+        self.out.len() - self.start
+    }
+
+    /// Copies an element of a message as it is on the wire; one that is absent is skipped. When the message has
+    /// another spec, its content is written anew by this one.
+    pub fn copy(&mut self, n: u8, message: &Message) -> Result<(), EncodeError> {
+        if std::ptr::eq(self.spec, &raw const **message.spec()) {
+            let Some(wire) = message.wire(n) else { return Ok(()) };
+            self.place(n)?;
+            self.out.extend_from_slice(wire);
+            return Ok(());
+        }
+        let Some(raw) = message.raw(n) else { return Ok(()) };
+        let opaque = |spec: &Spec| spec.plan(n).is_some_and(|p| p.check == Check::Any)
+            && spec.field(n).is_some_and(|f| f.kind == crate::spec::Kind::B);
+        if opaque(self.spec) && opaque(message.spec()) {
+            return self.raw(n, raw);
+        }
+        let mut buf = [0u8; 999];
+        match message.text(n, &mut buf) {
+            Some(text) => self.text(n, text),
+            None => Err(EncodeError::Length { element: n, got: raw.len(), want: buf.len(), fixed: false }),
+        }
+    }
+
+    /// Sets an element from Latin-1 text. A fixed element is filled up: numbers with zeros on the left, text with
+    /// blanks on the right.
+    pub fn text(&mut self, n: u8, text: &[u8]) -> Result<(), EncodeError> {
+        let plan = self.place(n)?;
+        let fill = self.prefix(n, plan, text.len())?;
+        let tables = self.spec.tables;
+        if plan.pad == Pad::ZerosLeft {
+            self.fill(tables.zero, fill);
+        }
+        let from = self.out.len();
+        self.out.resize(from + text.len(), 0);
+        for (to, ch) in self.out.iter_mut().skip(from).zip(text) {
+            *to = tables.from_latin1[usize::from(*ch)];
+        }
+        let written = self.out.get(from..).unwrap_or_default();
+        if !plan.check.passes(tables, written) && !(text.is_empty() && fill > 0) {
+            return Err(bad_character(self.spec, n, plan, written));
+        }
+        if plan.pad == Pad::BlanksRight {
+            self.fill(tables.from_latin1[usize::from(b' ')], fill);
+        }
+        Ok(())
+    }
+
+    /// Sets an element to a number: a fixed one is filled with zeros on the left, a variable one gets the digits that
+    /// the number needs.
+    pub fn digits(&mut self, n: u8, value: u64) -> Result<(), EncodeError> {
+        let plan = self.place(n)?;
+        let mut digits = [self.spec.tables.zero; 20];
+        let mut rest = value;
+        let mut used = 0;
+        for slot in digits.iter_mut().rev() {
+            // A remainder of ten fits a byte.
+            *slot = self.spec.tables.zero.wrapping_add((rest % 10) as u8);
+            rest /= 10;
+            used += 1;
+            if rest == 0 {
+                break;
+            }
+        }
+        let fill = self.prefix(n, plan, used)?;
+        if plan.pad == Pad::BlanksRight && fill > 0 {
+            return Err(EncodeError::Length { element: n, got: used, want: usize::from(plan.size), fixed: true });
+        }
+        self.fill(self.spec.tables.zero, fill);
+        let written = digits.get(digits.len() - used..).unwrap_or_default();
+        if !plan.check.passes(self.spec.tables, written) {
+            return Err(bad_character(self.spec, n, plan, written));
+        }
+        self.out.extend_from_slice(written);
+        Ok(())
+    }
+
+    /// Sets an element from its content as on the wire; only the length prefix is added.
+    pub fn raw(&mut self, n: u8, content: &[u8]) -> Result<(), EncodeError> {
+        let plan = self.place(n)?;
+        if plan.prefix == 0 && content.len() != usize::from(plan.size) {
+            let want = usize::from(plan.size);
+            return Err(EncodeError::Length { element: n, got: content.len(), want, fixed: true });
+        }
+        self.prefix(n, plan, content.len())?;
+        if !plan.check.passes(self.spec.tables, content) {
+            return Err(bad_character(self.spec, n, plan, content));
+        }
+        self.out.extend_from_slice(content);
+        Ok(())
+    }
+
+    /// Writes the bitmaps and returns the message's length in bytes.
+    pub fn finish(mut self) -> Result<usize, EncodeError> {
+        let len = self.written();
+        if len > LONGEST {
+            return Err(EncodeError::TooLong(len));
+        }
+        let mut elements = self.elements;
+        if self.second {
+            elements.insert(1);
+        }
+        let (first, second) = elements.halves();
+        let at = self.start + 4;
+        let width = blank_bitmap(self.spec).len();
+        self.write_bitmap(at, first);
+        if self.second {
+            self.write_bitmap(at + width, second);
+        }
+        self.finished = true;
+        Ok(len)
+    }
+
+    /// Makes room for the second bitmap even when no element needs it.
+    pub(crate) fn force_second(&mut self) {
+        self.open_second();
+    }
+
+    /// Replaces the canonical bitmaps of a finished message by others of the same meaning.
+    pub(crate) fn finish_with_bitmaps(self, bitmaps: &[u8]) -> Result<usize, EncodeError> {
+        let at = self.start + 4;
+        let out_len = self.out.len();
+        let mut this = self;
+        let len = this.written();
+        if len > LONGEST || at + bitmaps.len() > out_len {
+            return Err(EncodeError::TooLong(len));
+        }
+        if let Some(slot) = this.out.get_mut(at..at + bitmaps.len()) {
+            slot.copy_from_slice(bitmaps);
+        }
+        this.finished = true;
+        Ok(len)
+    }
+
+    fn write_bitmap(&mut self, at: usize, bits: u64) {
+        let tables = self.spec.tables;
+        match self.spec.bitmap {
+            BitmapForm::Binary => {
+                if let Some(slot) = self.out.get_mut(at..at + 8) {
+                    slot.copy_from_slice(&bits.to_be_bytes());
+                }
+            }
+            BitmapForm::Hex => {
+                for (place, slot) in self.out.iter_mut().skip(at).take(16).enumerate() {
+                    let nibble = (bits >> (60 - 4 * place) & 15) as u32;
+                    let ch = char::from_digit(nibble, 16).unwrap_or('0').to_ascii_uppercase();
+                    *slot = tables.from_latin1[usize::from(ch as u8)];
+                }
+            }
+        }
+    }
+
+    /// Takes the element into the bitmap and returns its plan.
+    #[inline]
+    fn place(&mut self, n: u8) -> Result<FieldPlan, EncodeError> {
+        let plan = self.spec.plan(n).ok_or(EncodeError::UnknownElement(n))?;
+        if n <= self.last {
+            return Err(EncodeError::Misordered { element: n, after: self.last });
+        }
+        if n > 64 && !self.second {
+            self.open_second();
+        }
+        self.last = n;
+        self.elements.insert(n);
+        Ok(plan)
+    }
+
+    /// Inserts room for the second bitmap behind the first; elements already written move up.
+    fn open_second(&mut self) {
+        let blank = blank_bitmap(self.spec);
+        let at = self.start + 4 + blank.len();
+        let end = self.out.len();
+        self.out.extend_from_slice(blank);
+        self.out.copy_within(at..end, at + blank.len());
+        self.second = true;
+    }
+
+    /// Writes the length prefix for so many bytes; how many a fixed element still needs is returned.
+    #[inline]
+    fn prefix(&mut self, n: u8, plan: FieldPlan, len: usize) -> Result<usize, EncodeError> {
+        let size = usize::from(plan.size);
+        let fixed = plan.prefix == 0;
+        if len > size || (fixed && len < size && plan.pad == Pad::None) {
+            return Err(EncodeError::Length { element: n, got: len, want: size, fixed });
+        }
+        if fixed {
+            return Ok(size - len);
+        }
+        let zero = self.spec.tables.zero;
+        // `len` is at most 999 here, so that each digit fits a byte.
+        let digits = [zero + (len / 100 % 10) as u8, zero + (len / 10 % 10) as u8, zero + (len % 10) as u8];
+        self.out.extend_from_slice(digits.get(3 - usize::from(plan.prefix)..).unwrap_or(&digits));
+        Ok(0)
+    }
+
+    fn fill(&mut self, byte: u8, count: usize) {
+        let len = self.out.len();
+        self.out.resize(len + count, byte);
+    }
+}
+
+impl Drop for Builder<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.out.truncate(self.start);
+        }
+    }
+}
+
+fn blank_bitmap(spec: &Spec) -> &'static [u8] {
+    match spec.bitmap {
+        BitmapForm::Binary => &[0; 8],
+        BitmapForm::Hex => &[0; 16],
+    }
+}
+
+#[cold]
+fn bad_character(spec: &Spec, element: u8, plan: FieldPlan, content: &[u8]) -> EncodeError {
+    let at = plan.check.first_bad(spec.tables, content) + 1;
+    EncodeError::Character { element, at, expected: plan.check.expected() }
+}

@@ -1,0 +1,229 @@
+//! A decoded message: the frame it came in, and where each element stands in it. Owns reading; nothing here changes a
+//! byte, copies content unasked, or prints a value.
+
+use crate::bitmap::Elements;
+use crate::composite::{SubIter, TlvIter};
+use crate::decode::Walk;
+use crate::mti::Mti;
+use crate::pan::Pan;
+use crate::spec::{Layout, PartLength, Spec};
+use bytes::Bytes;
+use std::fmt;
+use std::sync::Arc;
+
+/// Where an element's content stands in the frame.
+#[derive(Clone, Copy)]
+pub(crate) struct Span {
+    pub(crate) start: u16,
+    pub(crate) len: u16,
+}
+
+/// A decoded message. It keeps the frame and a table of offsets; reading an element is a slice of the frame.
+pub struct Message {
+    pub(crate) spec: Arc<Spec>,
+    pub(crate) frame: Bytes,
+    pub(crate) walk: Walk,
+}
+
+impl Message {
+    /// The spec it was decoded with.
+    pub fn spec(&self) -> &Arc<Spec> {
+        &self.spec
+    }
+
+    /// The message type.
+    #[inline]
+    pub fn mti(&self) -> Mti {
+        self.walk.mti
+    }
+
+    /// Whether the element is there (and, in a partial message, good).
+    #[inline]
+    pub fn has(&self, n: u8) -> bool {
+        self.walk.present.has(n)
+    }
+
+    /// The numbers of the elements that are there, ascending.
+    pub fn present(&self) -> impl Iterator<Item = u8> + use<> {
+        self.walk.present
+    }
+
+    /// The bytes it was decoded from, message type to last element.
+    pub fn frame(&self) -> &Bytes {
+        &self.frame
+    }
+
+    /// The element's content as on the wire, without its length prefix.
+    #[inline]
+    pub fn raw(&self, n: u8) -> Option<&[u8]> {
+        let (start, end) = self.place(n)?;
+        self.frame.get(start..end)
+    }
+
+    /// The element as on the wire with its length prefix: what is copied into a reply.
+    #[inline]
+    pub fn wire(&self, n: u8) -> Option<&[u8]> {
+        let (start, end) = self.place(n)?;
+        let prefix = usize::from(self.spec.plan(n)?.prefix);
+        self.frame.get(start.checked_sub(prefix)?..end)
+    }
+
+    /// The number that an element of up to 19 digits writes; `None` when it is absent, empty or not all digits.
+    #[inline]
+    pub fn digits(&self, n: u8) -> Option<u64> {
+        self.spec.tables.number(self.raw(n)?)
+    }
+
+    /// The element's text as Latin-1 bytes (ASCII for all that is ASCII), written into `buf`. `None` when it is absent
+    /// or `buf` is too small; never allocates.
+    pub fn text<'b>(&self, n: u8, buf: &'b mut [u8]) -> Option<&'b [u8]> {
+        self.translate(self.raw(n)?, buf)
+    }
+
+    /// The element's text, one character a byte.
+    pub fn string(&self, n: u8) -> Option<String> {
+        Some(self.spec.charset.string(self.raw(n)?))
+    }
+
+    /// The sub-elements of a tagged element such as DE48, in wire order, class byte skipped: tag as ASCII digits and
+    /// data as on the wire. What cannot be read is told once, as the last item. Empty for other elements.
+    pub fn subs(&self, n: u8) -> SubIter<'_> {
+        match (self.spec.field(n).map(|f| &f.layout), self.raw(n)) {
+            (Some(Layout::Tagged(layout)), Some(raw)) => SubIter::new(self.spec.tables, layout.class.is_some(), raw),
+            _ => SubIter::new(self.spec.tables, false, &[]),
+        }
+    }
+
+    /// The class byte of DE48 (transaction category code) as an ASCII capital, when there is one.
+    pub fn tcc(&self) -> Option<u8> {
+        self.subs(48).class()
+    }
+
+    /// The data of the first sub-element with that tag, as on the wire.
+    pub fn sub_raw(&self, n: u8, tag: &str) -> Option<&[u8]> {
+        let wanted: [u8; 2] = tag.as_bytes().try_into().ok()?;
+        self.subs(n).map_while(Result::ok).find(|(tag, _)| *tag == wanted).map(|(_, data)| data)
+    }
+
+    /// The text of the first sub-element with that tag, as Latin-1 in `buf`. `None` when it is absent or `buf` is too
+    /// small.
+    pub fn sub_text<'b>(&self, n: u8, tag: &str, buf: &'b mut [u8]) -> Option<&'b [u8]> {
+        self.translate(self.sub_raw(n, tag)?, buf)
+    }
+
+    /// The first sub-element with that tag as on the wire: tag, length and data.
+    pub fn sub_wire(&self, n: u8, tag: &str) -> Option<&[u8]> {
+        let wanted: [u8; 2] = tag.as_bytes().try_into().ok()?;
+        let raw = self.raw(n)?;
+        let mut subs = self.subs(n);
+        loop {
+            let start = subs.offset();
+            let (tag, _) = subs.next()?.ok()?;
+            if tag == wanted {
+                return raw.get(start..subs.offset());
+            }
+        }
+    }
+
+    /// The BER-TLV objects of an element such as DE55, in wire order; what cannot be read is told once, as the last
+    /// item. Empty for elements that are not BER-TLV.
+    pub fn tlvs(&self, n: u8) -> TlvIter<'_> {
+        match (self.spec.field(n).map(|f| &f.layout), self.raw(n)) {
+            (Some(Layout::Tlv(_)), Some(raw)) => TlvIter::new(raw),
+            _ => TlvIter::new(&[]),
+        }
+    }
+
+    /// A positional part by its name in the spec (the first repetition's, where they repeat), as Latin-1 in `buf`.
+    /// `None` when the element or the part is absent, cut short, or `buf` is too small.
+    pub fn part<'b>(&self, n: u8, name: &str, buf: &'b mut [u8]) -> Option<&'b [u8]> {
+        self.part_of(n, 0, name, buf)
+    }
+
+    /// The same for the repetition `at`, from 0.
+    pub fn part_of<'b>(&self, n: u8, at: usize, name: &str, buf: &'b mut [u8]) -> Option<&'b [u8]> {
+        let (parts, repeats) = match &self.spec.field(n)?.layout {
+            Layout::Parts(parts) => (parts, false),
+            Layout::Repeat(parts) => (parts, true),
+            Layout::Plain | Layout::Tagged(_) | Layout::Tlv(_) => return None,
+        };
+        let raw = self.raw(n)?;
+        let mut start = 0usize;
+        let mut found = None;
+        for part in parts {
+            let end = match part.length {
+                PartLength::Fixed(len) => start + usize::from(len),
+                PartLength::Rest => raw.len().max(start),
+            };
+            if part.name == name {
+                found = Some((start, end));
+            }
+            start = end;
+        }
+        let shift = match (repeats, at) {
+            (_, 0) => 0,
+            (true, at) => start.checked_mul(at)?,
+            (false, _) => return None,
+        };
+        let (from, to) = found?;
+        self.translate(raw.get(from.checked_add(shift)?..to.checked_add(shift)?)?, buf)
+    }
+
+    /// The card number: DE2, else the one in DE35 before its separator (`=` or `D`).
+    pub fn pan(&self) -> Option<Pan> {
+        let mut buf = [0u8; 37];
+        if let Some(pan) = self.text(2, &mut buf).and_then(Pan::from_ascii) {
+            return Some(pan);
+        }
+        Pan::from_ascii(self.track2(&mut buf)?.0)
+    }
+
+    /// The expiry (YYMM, ASCII) that track 2 carries behind its separator.
+    pub fn track2_expiry(&self) -> Option<[u8; 4]> {
+        let mut buf = [0u8; 37];
+        let (_, behind) = self.track2(&mut buf)?;
+        behind.first_chunk().filter(|yymm| yymm.iter().all(u8::is_ascii_digit)).copied()
+    }
+
+    fn track2<'b>(&self, buf: &'b mut [u8; 37]) -> Option<(&'b [u8], &'b [u8])> {
+        let track = self.text(35, buf)?;
+        let at = track.iter().position(|b| matches!(b, b'=' | b'D'))?;
+        Some((track.get(..at)?, track.get(at + 1..)?))
+    }
+
+    fn translate<'b>(&self, raw: &[u8], buf: &'b mut [u8]) -> Option<&'b [u8]> {
+        let out = buf.get_mut(..raw.len())?;
+        self.spec.tables.read_into(raw, out);
+        Some(out)
+    }
+
+    #[inline]
+    fn place(&self, n: u8) -> Option<(usize, usize)> {
+        if !self.has(n) {
+            return None;
+        }
+        let span = self.walk.spans.get(usize::from(n))?;
+        let start = usize::from(span.start);
+        Some((start, start + usize::from(span.len)))
+    }
+
+    /// The bitmaps as on the wire.
+    pub(crate) fn bitmaps(&self) -> &[u8] {
+        self.frame.get(4..usize::from(self.walk.body)).unwrap_or_default()
+    }
+
+    pub(crate) fn elements(&self) -> Elements {
+        self.walk.present
+    }
+}
+
+impl fmt::Debug for Message {
+    /// Type and element numbers, no content: a message may be logged by accident.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Message({} {} [", self.spec.name, self.mti())?;
+        for (at, n) in self.present().enumerate() {
+            write!(f, "{}{n}", if at == 0 { "" } else { " " })?;
+        }
+        f.write_str("])")
+    }
+}
