@@ -30,8 +30,7 @@ pub(crate) struct Walk {
 /// Every element's content is checked against its kind, and bytes left over are an error. The message keeps `frame`
 /// and borrows nothing.
 pub fn decode(spec: &Arc<Spec>, frame: Bytes) -> Result<Message, DecodeError> {
-    let mut walk =
-        Walk { mti: Mti(0), present: Elements::default(), body: 0, spans: [Span { start: 0, len: 0 }; 129] };
+    let mut walk = Walk { mti: Mti(0), present: Elements::default(), body: 0, spans: [Span { start: 0, len: 0 }; 129] };
     let mut faults = Vec::new();
     let typed = walk.read(spec, &frame, &mut faults);
     if faults.is_empty() {

@@ -46,8 +46,10 @@ impl<'a> Builder<'a> {
             return Ok(());
         }
         let Some(raw) = message.raw(n) else { return Ok(()) };
-        let opaque = |spec: &Spec| spec.plan(n).is_some_and(|p| p.check == Check::Any)
-            && spec.field(n).is_some_and(|f| f.kind == crate::spec::Kind::B);
+        let opaque = |spec: &Spec| {
+            spec.plan(n).is_some_and(|p| p.check == Check::Any)
+                && spec.field(n).is_some_and(|f| f.kind == crate::spec::Kind::B)
+        };
         if opaque(self.spec) && opaque(message.spec()) {
             return self.raw(n, raw);
         }

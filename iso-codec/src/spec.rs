@@ -200,9 +200,9 @@ impl Check {
             Check::LettersAndDigits => all_of(tables, bytes, class::LETTER | class::SPACE | class::DIGIT),
             Check::Track => all_of(tables, bytes, class::TRACK),
             Check::Hex => all_of(tables, bytes, class::HEX),
-            Check::SignAndDigits => bytes
-                .split_first()
-                .is_some_and(|(sign, digits)| is_sign(tables, *sign) && tables.all_digits(digits)),
+            Check::SignAndDigits => {
+                bytes.split_first().is_some_and(|(sign, digits)| is_sign(tables, *sign) && tables.all_digits(digits))
+            }
         }
     }
 

@@ -305,7 +305,10 @@ fn parts(place: &str, kind: Kind, files: &[PartFile]) -> Result<(Vec<Part>, u32)
                 return Err(SpecError::new(place, "only the last part can take the rest"));
             }
             LengthFile::Fixed(_) | LengthFile::Written(_) => {
-                return Err(SpecError::new(place, "the length is a number from 1 to 999, or \"rest\" for the last part"));
+                return Err(SpecError::new(
+                    place,
+                    "the length is a number from 1 to 999, or \"rest\" for the last part",
+                ));
             }
         };
         let title = file.title.clone().unwrap_or_else(|| file.name.replace('_', " "));
