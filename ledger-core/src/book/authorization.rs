@@ -72,7 +72,7 @@ impl Authorization {
 
 /// Finds authorizations by what later messages say of them. Many may share a key; the caller compares.
 #[derive(Debug, Default)]
-pub struct Finder {
+pub(super) struct Finder {
     table: HashTable<(u64, No)>,
     hasher: DefaultHashBuilder,
 }
@@ -90,13 +90,13 @@ pub enum FindBy {
 
 impl Finder {
     /// Adds a key.
-    pub fn insert(&mut self, key: FindBy, no: No) {
+    pub(super) fn insert(&mut self, key: FindBy, no: No) {
         let hash = self.hasher.hash_one(key);
         self.table.insert_unique(hash, (hash, no), |entry| entry.0);
     }
 
     /// Drops a key of one authorization.
-    pub fn remove(&mut self, key: FindBy, no: No) {
+    pub(super) fn remove(&mut self, key: FindBy, no: No) {
         let hash = self.hasher.hash_one(key);
         if let Ok(entry) = self.table.find_entry(hash, |e| *e == (hash, no)) {
             entry.remove();
@@ -104,7 +104,7 @@ impl Finder {
     }
 
     /// Everything that may have this key, in no order.
-    pub fn find(&self, key: FindBy) -> impl Iterator<Item = No> + '_ {
+    pub(super) fn find(&self, key: FindBy) -> impl Iterator<Item = No> + '_ {
         let hash = self.hasher.hash_one(key);
         self.table.iter_hash(hash).filter(move |e| e.0 == hash).map(|e| e.1)
     }

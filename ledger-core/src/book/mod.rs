@@ -3,6 +3,7 @@
 
 mod advice;
 mod apply;
+mod apply_tap;
 mod authorization;
 mod command;
 mod commands;
@@ -31,7 +32,7 @@ pub use entities::{
 pub use invariants::Violation;
 pub use repeats::{Repeat, RepeatFlags};
 pub use reversal::{Movement, ReversalDecision, ReversalRequest};
-pub use tap::{AnswerDecision, PartnerVerdict, TapDecision, TapRequest, TapType};
+pub use tap::{AnswerDecision, PartnerVerdict, TapDecision, TapRequest, TapType, approval_code};
 
 use crate::event::posting::Ledger;
 use crate::event::tap::Source;

@@ -203,6 +203,9 @@ pub struct TapTaken<'a> {
     /// The lines.
     #[n(7)]
     pub postings: Postings,
+    /// The terminal takes partial approvals.
+    #[n(8)]
+    pub partial_supported: bool,
 }
 
 /// What a source of an authorization holds from here on, and the authorization's state.

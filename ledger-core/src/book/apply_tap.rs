@@ -1,0 +1,318 @@
+//! Folding the switch's events: each checked against the book, then applied whole.
+
+use super::authorization::{Authorization, FindBy, Held};
+use super::repeats::{Lifetime, Repeat, RepeatFlags};
+use super::reversal::is_financial;
+use super::{Book, Violation};
+use crate::event::posting::{Ledger, Postings};
+use crate::event::tap::{
+    Advised, AnsweredTooLate, Change, Facts, Hold, HoldExpired, Reply, ReplyLate, Reversed, Source, TapDecided, TapTaken,
+};
+use crate::event::words::{Reason, State};
+use crate::id::{Id, No};
+use crate::limits::{ADVICE_RETENTION_US, CLOSED_RETENTION_US, MAX_CLOSED_AUTHORIZATIONS, PURGE_PER_EVENT};
+use crate::time::Timestamp;
+
+impl Book {
+    pub(super) fn apply_tap_taken(&mut self, seq: u64, at: Timestamp, e: &TapTaken<'_>) -> Result<(), Violation> {
+        let state = match (&e.reply, e.cleared) {
+            (None, _) => State::Pending,
+            (Some(reply), _) if reply.reason != Reason::Approved => State::Declined,
+            (Some(_), 0) => State::Approved,
+            (Some(_), _) => State::Cleared,
+        };
+        let cleared = e.cleared > 0;
+        let held = [e.first, e.second].map(|hold| hold.map(|h| self.held_from(&h, if cleared { 0 } else { h.amount.minor })));
+        self.check_held(held.iter().flatten().map(|h| (h.source, h.now)), &e.postings)?;
+        self.take_no(e.facts.no)?;
+        // From here on this must succeed.
+        self.post(&e.postings);
+        let flags = RepeatFlags { pending: e.reply.is_none(), ..RepeatFlags::default() };
+        let repeat = Repeat { no: e.facts.no, seq, content: e.repeat.content, flags };
+        self.repeats.insert(&e.repeat, repeat, at.plus_us(self.dedup_window_us), Lifetime::Request);
+        let partial_supported = e.partial_supported;
+        self.insert_authorization(seq, at, &e.facts, state, e.reply, held, e.cleared, partial_supported, e.repeat.key);
+        Ok(())
+    }
+
+    fn held_from(&self, hold: &Hold, now: i64) -> Held {
+        Held { source: hold.source, currency: hold.amount.currency, initial: hold.amount.minor, now, rate: hold.rate }
+    }
+
+    #[allow(clippy::too_many_arguments)] // the parts of one record, named by the caller's event
+    fn insert_authorization(
+        &mut self,
+        seq: u64,
+        at: Timestamp,
+        facts: &Facts,
+        state: State,
+        reply: Option<Reply>,
+        held: [Option<Held>; 2],
+        cleared: i64,
+        partial_supported: bool,
+        repeat: [u8; 16],
+    ) {
+        let no = facts.no;
+        if let Some(parent) = facts.parent.and_then(|p| self.authorizations.get_mut(&p)) {
+            parent.children.push(no);
+        }
+        let authorization = Authorization {
+            id: Id { epoch: self.epoch, no },
+            facts: *facts,
+            state,
+            reply,
+            held,
+            cleared,
+            partial_supported,
+            children: Vec::new(),
+            repeat,
+            first_seq: seq,
+            last_seq: seq,
+            created_at: at,
+        };
+        for key in find_keys(&authorization).into_iter().flatten() {
+            self.finder.insert(key, no);
+        }
+        if state.is_final() {
+            self.closed.push_back((at, no));
+        } else {
+            self.expiries.push(std::cmp::Reverse((facts.expires_at, no)));
+        }
+        self.authorizations.insert(no, authorization);
+    }
+
+    pub(super) fn apply_tap_decided(&mut self, seq: u64, at: Timestamp, e: &TapDecided<'_>) -> Result<(), Violation> {
+        let a = self.authorizations.get(&e.no).ok_or(Violation::Missing("the decided tap is unknown"))?;
+        if a.state != State::Pending {
+            return Err(Violation::Missing("the decided tap is not pending"));
+        }
+        if a.last_seq != e.previous {
+            return Err(Violation::Missing("the decided tap's chain is broken"));
+        }
+        self.check_changes(&e.changes, &e.postings)?;
+        // From here on this must succeed.
+        self.post(&e.postings);
+        let key = a_repeat(self, e.no);
+        self.repeats.change(&key, |repeat| {
+            repeat.seq = seq;
+            repeat.flags.pending = false;
+        });
+        self.change_all(seq, at, &e.changes);
+        if let Some(a) = self.authorizations.get_mut(&e.no) {
+            a.reply = Some(e.reply);
+            a.last_seq = seq;
+            if e.reply.approval_code != 0
+                && let Some(card) = a.facts.card
+            {
+                self.finder.insert(FindBy::Approval(card, e.reply.approval_code), e.no);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn apply_answered_too_late(&mut self, seq: u64, e: &AnsweredTooLate<'_>) -> Result<(), Violation> {
+        let Some(a) = self.authorizations.get_mut(&e.no) else {
+            return Ok(());
+        };
+        if a.last_seq != e.previous {
+            return Err(Violation::Missing("the late answer's chain is broken"));
+        }
+        a.last_seq = seq;
+        Ok(())
+    }
+
+    pub(super) fn apply_advised(&mut self, seq: u64, at: Timestamp, e: &Advised<'_>) -> Result<(), Violation> {
+        self.check_advised(e)?;
+        self.take_no(e.facts.no)?;
+        // From here on this must succeed.
+        self.post(&e.postings);
+        let flags = RepeatFlags::default();
+        let entry = Repeat { no: e.target.unwrap_or(e.facts.no), seq, content: e.repeat.content, flags };
+        self.repeats.insert(&e.repeat, entry, at.plus_us(ADVICE_RETENTION_US), Lifetime::Advice);
+        if let Some(target) = e.target {
+            let key = a_repeat(self, target);
+            self.repeats.change(&key, |repeat| repeat.flags.pending = false);
+            self.change_all(seq, at, &e.changes);
+            if let Some(a) = self.authorizations.get_mut(&target) {
+                a.last_seq = seq;
+                // The tap was still being decided: the advice is its decision.
+                a.reply.get_or_insert(e.reply);
+            }
+        } else {
+            let financial = is_financial(e.facts.class);
+            let held = [e.hold.map(|h| self.held_from(&h, if financial { 0 } else { h.amount.minor })), None];
+            self.insert_authorization(seq, at, &e.facts, e.state, Some(e.reply), held, e.cleared, false, e.repeat.key);
+        }
+        Ok(())
+    }
+
+    fn check_advised(&self, e: &Advised<'_>) -> Result<(), Violation> {
+        match e.target {
+            Some(target) => {
+                let a = self.authorizations.get(&target).ok_or(Violation::Missing("the advised tap is unknown"))?;
+                if a.last_seq != e.previous {
+                    return Err(Violation::Missing("the advised tap's chain is broken"));
+                }
+                self.check_changes(&e.changes, &e.postings)
+            }
+            None => {
+                let financial = is_financial(e.facts.class);
+                let holds = e.hold.iter().map(|h| (h.source, if financial { 0 } else { h.amount.minor }));
+                self.check_held(holds, &e.postings)
+            }
+        }
+    }
+
+    pub(super) fn apply_reversed(&mut self, seq: u64, at: Timestamp, e: &Reversed<'_>) -> Result<(), Violation> {
+        if let Some(target) = e.target {
+            let a = self.authorizations.get(&target).ok_or(Violation::Missing("the reversed tap is unknown"))?;
+            if a.last_seq != e.previous {
+                return Err(Violation::Missing("the reversed tap's chain is broken"));
+            }
+        }
+        self.check_changes(&e.changes, &e.postings)?;
+        self.take_no(e.no)?;
+        // From here on this must succeed.
+        self.post(&e.postings);
+        let flags = RepeatFlags::default();
+        let entry = Repeat { no: e.target.unwrap_or(e.no), seq, content: e.repeat.content, flags };
+        self.repeats.insert(&e.repeat, entry, at.plus_us(ADVICE_RETENTION_US), Lifetime::Advice);
+        for change in e.changes.iter().filter(|c| c.state == State::Reversed) {
+            let key = a_repeat(self, change.no);
+            self.repeats.change(&key, |repeat| {
+                repeat.flags.reversed = true;
+                repeat.flags.pending = false;
+            });
+        }
+        self.change_all(seq, at, &e.changes);
+        if let Some(a) = e.target.and_then(|t| self.authorizations.get_mut(&t)) {
+            a.last_seq = seq;
+        }
+        if let Some(unmatched) = e.unmatched {
+            self.unmatched.insert(unmatched, at);
+        }
+        Ok(())
+    }
+
+    pub(super) fn apply_hold_expired(&mut self, seq: u64, at: Timestamp, e: &HoldExpired) -> Result<(), Violation> {
+        let a = self.authorizations.get(&e.no).ok_or(Violation::Missing("the expired hold is unknown"))?;
+        if a.last_seq != e.previous || !a.is_open() {
+            return Err(Violation::Missing("the expired hold is not open"));
+        }
+        self.check_changes(&e.changes, &e.postings)?;
+        // From here on this must succeed.
+        self.post(&e.postings);
+        self.change_all(seq, at, &e.changes);
+        if let Some(a) = self.authorizations.get_mut(&e.no) {
+            a.last_seq = seq;
+        }
+        Ok(())
+    }
+
+    pub(super) fn apply_reply_late(&mut self, seq: u64, at: Timestamp, e: &ReplyLate<'_>) -> Result<(), Violation> {
+        let a = self.authorizations.get(&e.no).ok_or(Violation::Missing("the late reply's tap is unknown"))?;
+        if a.last_seq != e.previous {
+            return Err(Violation::Missing("the late reply's chain is broken"));
+        }
+        self.check_changes(&e.changes, &e.postings)?;
+        // From here on this must succeed.
+        self.post(&e.postings);
+        self.repeats.change(&e.repeat, |repeat| {
+            repeat.flags.answered_late = true;
+            repeat.flags.pending = false;
+        });
+        self.change_all(seq, at, &e.changes);
+        if let Some(a) = self.authorizations.get_mut(&e.no) {
+            a.last_seq = seq;
+        }
+        Ok(())
+    }
+
+    /// The new holds are exactly what the lines put on the held side.
+    fn check_held(&self, holds: impl Iterator<Item = (Source, i64)>, postings: &Postings) -> Result<(), Violation> {
+        for (source, now) in holds {
+            if held_delta(postings, source.held()) != now {
+                return Err(Violation::Held(source.held()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every change names a source that its authorization has, and together they are what the lines move.
+    fn check_changes(&self, changes: &[Change], postings: &Postings) -> Result<(), Violation> {
+        for change in changes {
+            let a = self.authorizations.get(&change.no).ok_or(Violation::Missing("a changed tap is unknown"))?;
+            let Some(source) = change.source else { continue };
+            if change.held < 0 || !a.held.iter().flatten().any(|h| h.source == source) {
+                return Err(Violation::Held(source.held()));
+            }
+            let moved: i64 = changes
+                .iter()
+                .filter(|c| c.source == Some(source))
+                .map(|c| c.held - self.held_on(c.no, source))
+                .sum();
+            if held_delta(postings, source.held()) != moved {
+                return Err(Violation::Held(source.held()));
+            }
+        }
+        Ok(())
+    }
+
+    fn held_on(&self, no: No, source: Source) -> i64 {
+        let held = self.authorizations.get(&no).map(|a| a.held);
+        held.iter().flatten().flatten().find(|h| h.source == source).map_or(0, |h| h.now)
+    }
+
+    fn change_all(&mut self, seq: u64, at: Timestamp, changes: &[Change]) {
+        for change in changes {
+            let Some(a) = self.authorizations.get_mut(&change.no) else { continue };
+            if let Some(held) = a.held.iter_mut().flatten().find(|h| Some(h.source) == change.source) {
+                held.now = change.held;
+            }
+            let closes = change.state.is_final() && !a.state.is_final();
+            a.state = change.state;
+            a.cleared = change.cleared;
+            a.last_seq = seq;
+            if closes {
+                self.closed.push_back((at, change.no));
+            }
+        }
+    }
+
+    /// Forgets final authorizations that are old or too many.
+    pub(super) fn purge_closed(&mut self, now: Timestamp) {
+        for _ in 0..PURGE_PER_EVENT {
+            let Some((at, no)) = self.closed.front().copied() else { return };
+            if at.plus_us(CLOSED_RETENTION_US) > now && self.closed.len() <= MAX_CLOSED_AUTHORIZATIONS {
+                return;
+            }
+            self.closed.pop_front();
+            if let Some(a) = self.authorizations.remove(&no) {
+                for key in find_keys(&a).into_iter().flatten() {
+                    self.finder.remove(key, no);
+                }
+            }
+        }
+    }
+}
+
+fn a_repeat(book: &Book, no: No) -> [u8; 16] {
+    book.authorizations.get(&no).map_or([0; 16], |a| a.repeat)
+}
+
+/// What the lines add to a held account, in its own sign.
+fn held_delta(postings: &Postings, ledger: Ledger) -> i64 {
+    postings.lines().iter().filter(|l| l.ledger == ledger).map(|l| -l.debit).sum()
+}
+
+/// Every key an authorization is found by.
+fn find_keys(a: &Authorization) -> [Option<FindBy>; 3] {
+    let Some(card) = a.facts.card else { return [None; 3] };
+    let trace = &a.facts.trace;
+    let code = a.reply.map_or(0, |r| r.approval_code);
+    [
+        Some(FindBy::Trace(card, trace.stan, trace.transmitted)),
+        (trace.reference != [0; 9]).then_some(FindBy::Reference(card, trace.reference)),
+        (code != 0).then_some(FindBy::Approval(card, code)),
+    ]
+}
