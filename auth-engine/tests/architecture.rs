@@ -41,32 +41,15 @@ fn the_engine_sees_the_two_leaves_and_nothing_points_back() {
         .expect("cargo metadata");
     let mut edges: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for package in &metadata.packages {
-        let inside = package
-            .dependencies
-            .iter()
-            .map(|dependency| dependency.name.as_str());
-        edges.insert(
-            package.name.as_str(),
-            inside.filter(|name| CRATES.contains(name)).collect(),
-        );
+        let inside = package.dependencies.iter().map(|dependency| dependency.name.as_str());
+        edges.insert(package.name.as_str(), inside.filter(|name| CRATES.contains(name)).collect());
     }
-    assert_eq!(
-        edges.keys().copied().collect::<BTreeSet<_>>(),
-        BTreeSet::from(CRATES),
-        "a crate came or went"
-    );
+    assert_eq!(edges.keys().copied().collect::<BTreeSet<_>>(), BTreeSet::from(CRATES), "a crate came or went");
     // Dependencies of tests count too: a leaf whose tests need the engine cannot be taken out and used alone.
     assert_eq!(edges["iso-codec"], BTreeSet::new());
     assert_eq!(edges["ledger-core"], BTreeSet::new());
-    assert_eq!(
-        edges["auth-engine"],
-        BTreeSet::from(["iso-codec", "ledger-core"])
-    );
-    assert!(edges["benches"].is_subset(&BTreeSet::from([
-        "iso-codec",
-        "ledger-core",
-        "auth-engine"
-    ])));
+    assert_eq!(edges["auth-engine"], BTreeSet::from(["iso-codec", "ledger-core"]));
+    assert!(edges["benches"].is_subset(&BTreeSet::from(["iso-codec", "ledger-core", "auth-engine"])));
 }
 
 #[test]
@@ -75,16 +58,12 @@ fn the_way_a_message_takes_is_marked_once_at_each_step() {
     for name in ["auth-engine", "ledger-core", "iso-codec"] {
         for (path, text) in sources(&root().join(name).join("src")) {
             for line in text.lines() {
-                let Some((number, _)) = line
-                    .trim_start()
-                    .strip_prefix("// PATH ")
-                    .and_then(|rest| rest.split_once(':'))
+                let Some((number, _)) =
+                    line.trim_start().strip_prefix("// PATH ").and_then(|rest| rest.split_once(':'))
                 else {
                     continue;
                 };
-                let number = number
-                    .parse()
-                    .unwrap_or_else(|_| panic!("{}: {line}", path.display()));
+                let number = number.parse().unwrap_or_else(|_| panic!("{}: {line}", path.display()));
                 steps.entry(number).or_default().push(path.clone());
             }
         }

@@ -79,21 +79,13 @@ fn check(from: &ConfigArgs) -> Outcome {
                 1 => String::from("1 link"),
                 more => format!("{more} links"),
             };
-            println!(
-                "ok: {links}, REST on {}, data in {}",
-                config.rest.listen,
-                config.data_dir.display()
-            );
+            println!("ok: {links}, REST on {}, data in {}", config.rest.listen, config.data_dir.display());
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
             for problem in &error.problems {
                 // Made one line the same way as every other failure.
-                let _ = writeln!(
-                    std::io::stderr(),
-                    "error: {}",
-                    Failure::usage(problem.to_string())
-                );
+                let _ = writeln!(std::io::stderr(), "error: {}", Failure::usage(problem.to_string()));
             }
             Ok(ExitCode::from(EXIT_USAGE))
         }
@@ -103,17 +95,12 @@ fn check(from: &ConfigArgs) -> Outcome {
 fn show(from: &ConfigArgs, json: bool) -> Outcome {
     let config = from.load()?;
     if json {
-        let text = serde_json::to_string_pretty(config.settings()).map_err(|error| {
-            Failure::usage(format!(
-                "the configuration cannot be printed as JSON ({error})"
-            ))
-        })?;
+        let text = serde_json::to_string_pretty(config.settings())
+            .map_err(|error| Failure::usage(format!("the configuration cannot be printed as JSON ({error})")))?;
         println!("{text}");
         return Ok(ExitCode::SUCCESS);
     }
-    let width = |of: fn(&crate::config::Setting) -> usize| {
-        config.settings().iter().map(of).max().unwrap_or(0)
-    };
+    let width = |of: fn(&crate::config::Setting) -> usize| config.settings().iter().map(of).max().unwrap_or(0);
     let (keys, values) = (width(|s| s.key.len()), width(|s| s.value.len() + 2));
     for setting in config.settings() {
         let value = format!("{:?}", setting.value);

@@ -43,10 +43,7 @@ pub struct Failure {
 impl Failure {
     /// A failure with one of the three exit codes. The message must not hold a secret or a PAN.
     pub fn new(code: u8, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-        }
+        Self { code, message: message.into() }
     }
 
     /// Exit code 1: it ran and the answer is no.
@@ -68,11 +65,7 @@ impl Failure {
 impl fmt::Display for Failure {
     /// One line whatever the message holds: line breaks become `; `, other control characters spaces.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines = self
-            .message
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty());
+        let lines = self.message.lines().map(str::trim).filter(|line| !line.is_empty());
         for (at, line) in lines.enumerate() {
             if at > 0 {
                 f.write_str("; ")?;
@@ -138,8 +131,7 @@ pub fn main() -> ExitCode {
         Ok(root) => root,
         Err(error) => return unparsed(&error),
     };
-    let outcome =
-        telemetry::init_logs(root.log_format, root.log.as_deref()).and_then(|()| run(root.command));
+    let outcome = telemetry::init_logs(root.log_format, root.log.as_deref()).and_then(|()| run(root.command));
     match outcome {
         Ok(code) => code,
         Err(failure) => tell(&failure),
@@ -161,10 +153,7 @@ fn unparsed(error: &clap::Error) -> ExitCode {
     }
     let text = error.render().to_string();
     let said = text.split("\n\nUsage:").next().unwrap_or_default();
-    let said = said
-        .split("\n\nFor more information")
-        .next()
-        .unwrap_or_default();
+    let said = said.split("\n\nFor more information").next().unwrap_or_default();
     let said = said.strip_prefix("error: ").unwrap_or(said);
     tell(&Failure::usage(format!("{said}\nsee `auth-engine --help`")))
 }
@@ -197,9 +186,7 @@ fn end_quietly_when_stdout_closes() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         let text = info.payload().downcast_ref::<String>().map(String::as_str);
-        if text.is_some_and(|t| {
-            t.starts_with("failed printing to stdout") && t.contains("Broken pipe")
-        }) {
+        if text.is_some_and(|t| t.starts_with("failed printing to stdout") && t.contains("Broken pipe")) {
             std::process::exit(0);
         }
         report(info);
@@ -220,15 +207,9 @@ mod tests {
     fn every_level_of_help_has_an_example() {
         fn check(command: &clap::Command, path: &str) {
             let path = format!("{path} {}", command.get_name());
-            let help = command
-                .get_after_help()
-                .map(|text| text.to_string())
-                .unwrap_or_default();
+            let help = command.get_after_help().map(|text| text.to_string()).unwrap_or_default();
             assert!(help.contains("Example"), "`{path} --help` shows no example");
-            for sub in command
-                .get_subcommands()
-                .filter(|sub| sub.get_name() != "help")
-            {
+            for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
                 check(sub, &path);
             }
         }

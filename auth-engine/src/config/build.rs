@@ -7,26 +7,22 @@ use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use iso_codec::{Framing, Spec, Width};
 use rust_decimal::Decimal;
 
 use super::keys::{self, Kind};
 use super::layers::{Leaf, Origin, place};
 use super::{
-    AuthorizationConfig, Config, ConfigError, FxConfig, IssuingConfig, JournalConfig, KeysConfig,
-    LinkConfig, PartnerConfig, Problem, RestConfig, Setting, SwitchConfig, values,
+    AuthorizationConfig, Config, ConfigError, FxConfig, IssuingConfig, JournalConfig, KeysConfig, LinkConfig,
+    PartnerConfig, Problem, RestConfig, Setting, SwitchConfig, values,
 };
-use crate::switch::framing::{Framing, Width};
 
 /// Smallest unit of the journal: its blocks start at multiples of it.
 const PAGE: u64 = 4096;
 
 /// Checks all values and builds the configuration.
 pub(super) fn build(leaves: BTreeMap<String, Leaf>) -> Result<Config, ConfigError> {
-    let mut reader = Reader {
-        leaves,
-        problems: Vec::new(),
-        settings: Vec::new(),
-    };
+    let mut reader = Reader { leaves, problems: Vec::new(), settings: Vec::new() };
     reader.refuse_unknown();
     let config = reader.config();
     match (config, reader.problems.is_empty()) {
@@ -34,9 +30,7 @@ pub(super) fn build(leaves: BTreeMap<String, Leaf>) -> Result<Config, ConfigErro
             config.settings = reader.settings;
             Ok(config)
         }
-        (_, _) => Err(ConfigError {
-            problems: reader.problems,
-        }),
+        (_, _) => Err(ConfigError { problems: reader.problems }),
     }
 }
 
@@ -55,28 +49,22 @@ impl Reader {
                 self.problems.push(Problem::new(at, *text));
                 continue;
             }
-            let inside_amounts = path
-                .strip_prefix("fx.max_position.")
-                .is_some_and(|rest| !rest.contains('.'));
+            let inside_amounts = path.strip_prefix("fx.max_position.").is_some_and(|rest| !rest.contains('.'));
             match keys::find(path) {
                 Some(key) if key.kind != Kind::Amounts => {}
-                Some(_) => self.problems.push(Problem::new(
-                    at,
-                    "is a table; write `max_position = { EUR = \"1000\" }`",
-                )),
+                Some(_) => {
+                    self.problems.push(Problem::new(at, "is a table; write `max_position = { EUR = \"1000\" }`"))
+                }
                 None if inside_amounts => {}
                 None => {
                     let section = format!("{pattern}.");
                     let what = if keys::KEYS.iter().any(|key| key.name.starts_with(&section)) {
                         "is a section; set the keys inside it".to_owned()
                     } else {
-                        let hint =
-                            keys::nearest(path).map(|name| format!("; did you mean `{name}`?"));
+                        let hint = keys::nearest(path).map(|name| format!("; did you mean `{name}`?"));
                         format!(
                             "unknown key{}",
-                            hint.unwrap_or_else(|| {
-                                "; `auth-engine config show` lists the known ones".to_owned()
-                            })
+                            hint.unwrap_or_else(|| { "; `auth-engine config show` lists the known ones".to_owned() })
                         )
                     };
                     self.problems.push(Problem::new(at, what));
@@ -88,12 +76,11 @@ impl Reader {
     /// The text that holds for a key and where it comes from; a default of the table when nothing sets it.
     fn leaf(&mut self, path: &str) -> Option<Leaf> {
         let default = || keys::find(path).and_then(|key| key.default);
-        let leaf = self.leaves.get(path).cloned().or_else(|| {
-            default().map(|text| Leaf {
-                text: text.to_owned(),
-                origin: Origin::Default,
-            })
-        });
+        let leaf = self
+            .leaves
+            .get(path)
+            .cloned()
+            .or_else(|| default().map(|text| Leaf { text: text.to_owned(), origin: Origin::Default }));
         match leaf {
             Some(leaf) => {
                 self.settings.push(Setting {
@@ -104,8 +91,7 @@ impl Reader {
                 Some(leaf)
             }
             None => {
-                self.problems
-                    .push(Problem::new(path.to_owned(), "is missing; set it"));
+                self.problems.push(Problem::new(path.to_owned(), "is missing; set it"));
                 None
             }
         }
@@ -113,18 +99,11 @@ impl Reader {
 
     /// Notes a problem of a key where its value was set.
     fn object(&mut self, path: &str, what: impl Into<String>) {
-        let at = self
-            .leaves
-            .get(path)
-            .map_or_else(|| path.to_owned(), |leaf| place(path, &leaf.origin));
+        let at = self.leaves.get(path).map_or_else(|| path.to_owned(), |leaf| place(path, &leaf.origin));
         self.problems.push(Problem::new(at, what));
     }
 
-    fn read<T>(
-        &mut self,
-        path: &str,
-        parse: impl FnOnce(&str, Kind) -> Option<Result<T, String>>,
-    ) -> Option<T> {
+    fn read<T>(&mut self, path: &str, parse: impl FnOnce(&str, Kind) -> Option<Result<T, String>>) -> Option<T> {
         let leaf = self.leaf(path)?;
         let kind = keys::find(path).map(|key| key.kind)?;
         match parse(&leaf.text, kind)? {
@@ -177,29 +156,19 @@ impl Reader {
         let rest = self.address("rest.listen");
         let master_file = self.text("keys.master_file");
         let journal = self.journal();
-        let authorization = (
-            self.span("authorization.hold_lifetime"),
-            self.span("authorization.preauthorization_lifetime"),
-        );
-        let partner = (
-            self.span("partner.decision_timeout"),
-            self.count("partner.max_connections"),
-        );
+        let authorization =
+            (self.span("authorization.hold_lifetime"), self.span("authorization.preauthorization_lifetime"));
+        let partner = (self.span("partner.decision_timeout"), self.count("partner.max_connections"));
         let fx = self.fx();
         let bin = self.bin();
-        let switch = (
-            self.count("switch.max_connections"),
-            self.count("switch.out_buffer"),
-        );
+        let switch = (self.count("switch.max_connections"), self.count("switch.out_buffer"));
         let after_links = self.settings.split_off(at_links);
         let links = self.links(switch.0, switch.1);
         self.settings.extend(after_links);
 
         let data_dir = self.directory("data_dir", data_dir?)?;
         let sandbox = sandbox?;
-        let keys = KeysConfig {
-            master_file: self.master_file(&data_dir, sandbox, &master_file?)?,
-        };
+        let keys = KeysConfig { master_file: self.master_file(&data_dir, sandbox, &master_file?)? };
         Some(Config {
             data_dir,
             sandbox,
@@ -212,16 +181,10 @@ impl Reader {
                 hold_lifetime: authorization.0?,
                 preauthorization_lifetime: authorization.1?,
             },
-            partner: PartnerConfig {
-                decision_timeout: partner.0?,
-                max_connections: partner.1?,
-            },
+            partner: PartnerConfig { decision_timeout: partner.0?, max_connections: partner.1? },
             fx: FxConfig { max_position: fx },
             issuing: IssuingConfig { bin: bin? },
-            switch: SwitchConfig {
-                max_connections: switch.0?,
-                out_buffer: switch.1?,
-            },
+            switch: SwitchConfig { max_connections: switch.0?, out_buffer: switch.1? },
             settings: Vec::new(),
         })
     }
@@ -245,10 +208,7 @@ impl Reader {
         }
         // A key that is copied along with the data it opens protects nothing.
         if plain(Path::new(text)).starts_with(plain(data_dir)) {
-            self.object(
-                KEY,
-                "lies inside data_dir; outside the sandbox the master key must be kept elsewhere",
-            );
+            self.object(KEY, "lies inside data_dir; outside the sandbox the master key must be kept elsewhere");
             return None;
         }
         Some(PathBuf::from(text))
@@ -261,15 +221,9 @@ impl Reader {
         let dedup_max = self.number("journal.dedup_max");
         let max_batch = self.number("journal.max_batch");
         let (segment, max_batch) = (segment?, max_batch?);
-        for (path, bytes) in [
-            ("journal.segment", segment),
-            ("journal.max_batch", max_batch),
-        ] {
+        for (path, bytes) in [("journal.segment", segment), ("journal.max_batch", max_batch)] {
             if !bytes.is_multiple_of(PAGE) {
-                self.object(
-                    path,
-                    "is not a multiple of 4KiB; the journal is written in pages of 4KiB",
-                );
+                self.object(path, "is not a multiple of 4KiB; the journal is written in pages of 4KiB");
             }
         }
         if max_batch > segment / 4 {
@@ -298,28 +252,17 @@ impl Reader {
             .collect();
         for (path, leaf) in entries {
             let currency = path.trim_start_matches(TABLE).to_uppercase();
-            let named = (3..=5).contains(&currency.len())
-                && currency.bytes().all(|b| b.is_ascii_alphanumeric());
+            let named = (3..=5).contains(&currency.len()) && currency.bytes().all(|b| b.is_ascii_alphanumeric());
             match Decimal::from_str(&leaf.text) {
                 _ if !named => self.object(&path, "is no currency code; write it like EUR or USDC"),
                 Ok(limit) if !limit.is_sign_negative() => {
                     limits.insert(currency, limit);
                 }
                 Ok(_) | Err(_) => {
-                    self.object(
-                        &path,
-                        format!(
-                            "{:?} is not an amount; write it like \"1000000.00\"",
-                            leaf.text
-                        ),
-                    );
+                    self.object(&path, format!("{:?} is not an amount; write it like \"1000000.00\"", leaf.text));
                 }
             }
-            self.settings.push(Setting {
-                key: path,
-                value: leaf.text,
-                origin: leaf.origin,
-            });
+            self.settings.push(Setting { key: path, value: leaf.text, origin: leaf.origin });
         }
         limits
     }
@@ -329,31 +272,19 @@ impl Reader {
         if (6..=11).contains(&bin.len()) && bin.bytes().all(|b| b.is_ascii_digit()) {
             return Some(bin);
         }
-        self.object(
-            "issuing.bin",
-            format!("{bin:?} is no BIN; give 6 to 11 digits"),
-        );
+        self.object("issuing.bin", format!("{bin:?} is no BIN; give 6 to 11 digits"));
         None
     }
 
-    fn links(
-        &mut self,
-        max_connections: Option<usize>,
-        out_buffer: Option<usize>,
-    ) -> Option<Vec<LinkConfig>> {
-        let numbers: BTreeSet<usize> = self
-            .leaves
-            .keys()
-            .filter_map(|path| path.strip_prefix("link.")?.split('.').next()?.parse().ok())
-            .collect();
+    fn links(&mut self, max_connections: Option<usize>, out_buffer: Option<usize>) -> Option<Vec<LinkConfig>> {
+        let numbers: BTreeSet<usize> =
+            self.leaves.keys().filter_map(|path| path.strip_prefix("link.")?.split('.').next()?.parse().ok()).collect();
         let mut links: Vec<LinkConfig> = Vec::new();
         let mut whole = true;
         for (expected, number) in numbers.into_iter().enumerate() {
             if expected != number {
                 let path = format!("link.{number}");
-                let what = format!(
-                    "there is no link {expected} before it; links are numbered from 0 without gaps"
-                );
+                let what = format!("there is no link {expected} before it; links are numbered from 0 without gaps");
                 self.problems.push(Problem::new(path, what));
                 return None;
             }
@@ -363,10 +294,7 @@ impl Reader {
             };
             for earlier in &links {
                 if earlier.name == link.name {
-                    self.object(
-                        &format!("link.{number}.name"),
-                        format!("{:?} is taken by another link", link.name),
-                    );
+                    self.object(&format!("link.{number}.name"), format!("{:?} is taken by another link", link.name));
                 }
                 if earlier.listen == link.listen && link.listen.port() != 0 {
                     self.object(
@@ -378,20 +306,13 @@ impl Reader {
             links.push(link);
         }
         if whole && links.is_empty() {
-            self.problems.push(Problem::new(
-                "link".to_owned(),
-                "there is none; write `[[link]]` with `name` and `listen`",
-            ));
+            self.problems
+                .push(Problem::new("link".to_owned(), "there is none; write `[[link]]` with `name` and `listen`"));
         }
         whole.then_some(links)
     }
 
-    fn link(
-        &mut self,
-        number: usize,
-        max_connections: Option<usize>,
-        out_buffer: Option<usize>,
-    ) -> Option<LinkConfig> {
+    fn link(&mut self, number: usize, max_connections: Option<usize>, out_buffer: Option<usize>) -> Option<LinkConfig> {
         let at = |name: &str| format!("link.{number}.{name}");
         let name = self.text(&at("name"));
         let connects = self.leaves.contains_key(&at("connect"));
@@ -401,9 +322,10 @@ impl Reader {
         } else {
             self.address(&at("listen"))
         };
-        let spec = self.text(&at("spec"));
+        let spec = self.read(&at("spec"), |text, _| Some(spec_name(text)));
         let width = self.read(&at("framing"), |text, _| {
-            Some(values::word(text, keys::FRAMINGS).map(width))
+            let known = |word: &str| Width::parse(word).ok_or_else(|| format!("{word:?} is not known to the codec"));
+            Some(values::word(text, keys::FRAMINGS).and_then(known))
         });
         let inclusive = self.switch(&at("inclusive"));
         let header_bytes = self.count(&at("header_bytes"));
@@ -413,27 +335,23 @@ impl Reader {
         let max_in_flight = self.count(&at("max_in_flight"));
         let frame_timeout = self.span(&at("frame_timeout"));
         let idle_timeout = self.span(&at("idle_timeout"));
+        if let (Some(header), Some(max)) = (header_bytes, max_frame)
+            && header >= max
+        {
+            self.object(&at("header_bytes"), "leaves no room for a message; max_frame counts the header too");
+        }
         let name = name?;
         let plain_name = !name.is_empty()
             && name.len() <= 64
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
         if !plain_name {
-            self.object(
-                &at("name"),
-                format!("{name:?} is no link name; use up to 64 of a-z, A-Z, 0-9, `-`, `_`, `.`"),
-            );
+            self.object(&at("name"), format!("{name:?} is no link name; use up to 64 of a-z, A-Z, 0-9, `-`, `_`, `.`"));
         }
         Some(LinkConfig {
             name,
             listen: listen?,
             spec: spec?,
-            framing: Framing {
-                width: width?,
-                inclusive: inclusive?,
-                header_bytes: header_bytes?,
-            },
+            framing: Framing { width: width?, inclusive: inclusive?, header_bytes: header_bytes? },
             budget: budget?,
             require_sign_on: require_sign_on?,
             max_frame: max_frame?,
@@ -446,14 +364,14 @@ impl Reader {
     }
 }
 
-fn width(word: &str) -> Width {
-    match word {
-        "len2le" => Width::Len2Le,
-        "len4be" => Width::Len4Be,
-        "len4ascii" => Width::Len4Ascii,
-        // `values::word` lets nothing else through.
-        _ => Width::Len2Be,
+/// An embedded spec by its name, or what looks like the path of a spec file; the file is read when it is used.
+fn spec_name(text: &str) -> Result<String, String> {
+    if text.contains(['/', '.']) {
+        return Ok(text.to_owned());
     }
+    values::word(text, Spec::embedded_names())
+        .map(str::to_owned)
+        .map_err(|error| format!("{error}; a spec file is named with its path, such as \"./specs/own.toml\""))
 }
 
 /// A path without `.` and `x/..`, absolute as far as the working directory is known: enough to compare two.
@@ -466,9 +384,7 @@ fn plain(path: &Path) -> PathBuf {
             Component::ParentDir => {
                 plain.pop();
             }
-            part @ (Component::Normal(_) | Component::RootDir | Component::Prefix(_)) => {
-                plain.push(part)
-            }
+            part @ (Component::Normal(_) | Component::RootDir | Component::Prefix(_)) => plain.push(part),
         }
     }
     plain

@@ -32,11 +32,7 @@ pub(super) struct Key {
 }
 
 const fn key(name: &'static str, kind: Kind, default: &'static str) -> Key {
-    Key {
-        name,
-        kind,
-        default: Some(default),
-    }
+    Key { name, kind, default: Some(default) }
 }
 
 const SECOND: u64 = 1_000;
@@ -56,16 +52,8 @@ pub(super) const KEYS: &[Key] = &[
     key("drain_timeout", Kind::Span(0, HOUR), "5s"),
     // A link without a name or an address is no link: no default, but for the one that stands in when no
     // file brings any.
-    Key {
-        name: "link.*.name",
-        kind: Kind::Text,
-        default: None,
-    },
-    Key {
-        name: "link.*.listen",
-        kind: Kind::Address,
-        default: None,
-    },
+    Key { name: "link.*.name", kind: Kind::Text, default: None },
+    Key { name: "link.*.listen", kind: Kind::Address, default: None },
     key("link.*.spec", Kind::Text, "mastercard"),
     key("link.*.framing", Kind::Word(FRAMINGS), "len2be"),
     key("link.*.inclusive", Kind::Switch, "false"),
@@ -83,56 +71,31 @@ pub(super) const KEYS: &[Key] = &[
     key("journal.segment", Kind::Size(MIB, 4 * GIB), "64MiB"),
     key("journal.archive_dir", Kind::Text, ""),
     key("journal.dedup_window", Kind::Span(SECOND, 30 * DAY), "1h"),
-    key(
-        "journal.dedup_max",
-        Kind::Whole(1, 1_000_000_000),
-        "50000000",
-    ),
+    key("journal.dedup_max", Kind::Whole(1, 1_000_000_000), "50000000"),
     key("journal.max_batch", Kind::Size(64 * KIB, 64 * MIB), "1MiB"),
-    key(
-        "authorization.hold_lifetime",
-        Kind::Span(SECOND, 365 * DAY),
-        "168h",
-    ),
-    key(
-        "authorization.preauthorization_lifetime",
-        Kind::Span(SECOND, 365 * DAY),
-        "720h",
-    ),
-    key(
-        "partner.decision_timeout",
-        Kind::Span(50, 60 * SECOND),
-        "500ms",
-    ),
+    key("authorization.hold_lifetime", Kind::Span(SECOND, 365 * DAY), "168h"),
+    key("authorization.preauthorization_lifetime", Kind::Span(SECOND, 365 * DAY), "720h"),
+    key("partner.decision_timeout", Kind::Span(50, 60 * SECOND), "500ms"),
     key("partner.max_connections", Kind::Whole(1, 4096), "64"),
-    Key {
-        name: "fx.max_position",
-        kind: Kind::Amounts,
-        default: None,
-    },
+    Key { name: "fx.max_position", kind: Kind::Amounts, default: None },
     key("issuing.bin", Kind::Text, "53511012"),
     key("switch.max_connections", Kind::Whole(1, 1_000_000), "4096"),
     key("switch.out_buffer", Kind::Size(64 * KIB, GIB), "1MiB"),
 ];
 
 /// Keys that a later version brings, with what to say until then.
-pub(super) const LATER: &[(&str, &str)] = &[(
-    "link.*.connect",
-    "links that connect out come later; use `listen` and let the network connect here",
-)];
+pub(super) const LATER: &[(&str, &str)] =
+    &[("link.*.connect", "links that connect out come later; use `listen` and let the network connect here")];
 
 /// The link that stands in when no file brings one.
-pub(super) const DEFAULT_LINK: &[(&str, &str)] =
-    &[("name", "mastercard"), ("listen", "127.0.0.1:8583")];
+pub(super) const DEFAULT_LINK: &[(&str, &str)] = &[("name", "mastercard"), ("listen", "127.0.0.1:8583")];
 
 /// `link.3.spec` as the table names it: `link.*.spec`. Other names are as they are.
 pub(super) fn pattern(path: &str) -> String {
     let mut parts = path.split('.');
     match (parts.next(), parts.next()) {
         // Only the canonical spelling: `link.00` would otherwise be accepted and then read by nobody.
-        (Some("link"), Some(number))
-            if number.parse::<u16>().is_ok_and(|n| n.to_string() == number) =>
-        {
+        (Some("link"), Some(number)) if number.parse::<u16>().is_ok_and(|n| n.to_string() == number) => {
             parts.fold(String::from("link.*"), |name, part| name + "." + part)
         }
         _ => path.to_owned(),
@@ -156,10 +119,7 @@ pub(super) fn nearest(path: &str) -> Option<String> {
         let last = strsim::normalized_damerau_levenshtein(&leaf(&asked), &leaf(name));
         whole.max(last * 0.9)
     };
-    let best = KEYS
-        .iter()
-        .map(|key| (score(key.name), key.name))
-        .max_by(|a, b| a.0.total_cmp(&b.0))?;
+    let best = KEYS.iter().map(|key| (score(key.name), key.name)).max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 >= 0.55).then(|| {
         let number = match (asked.starts_with("link.*"), path.split('.').nth(1)) {
             (true, Some(number)) => number.to_owned(),

@@ -79,14 +79,10 @@ impl Provider for Layer {
 impl Layer {
     /// One value at a dotted path.
     fn single(kind: &'static str, source: &str, path: &str, text: &str) -> Self {
-        let value = path.rsplit('.').fold(Value::from(text), |inner, part| {
-            Value::from(Dict::from([(part.to_owned(), inner)]))
-        });
+        let value =
+            path.rsplit('.').fold(Value::from(text), |inner, part| Value::from(Dict::from([(part.to_owned(), inner)])));
         let metadata = Metadata::named(kind).source(Source::Custom(source.to_owned()));
-        Self {
-            metadata,
-            dict: value.into_dict().unwrap_or_default(),
-        }
+        Self { metadata, dict: value.into_dict().unwrap_or_default() }
     }
 }
 
@@ -106,24 +102,13 @@ pub(super) fn collect(
             figment = figment.merge(Layer::single(DEFAULT, DEFAULT, key.name, text));
         }
     }
-    if !file_dict
-        .as_ref()
-        .is_some_and(|dict| dict.contains_key("link"))
-    {
+    if !file_dict.as_ref().is_some_and(|dict| dict.contains_key("link")) {
         for (name, text) in keys::DEFAULT_LINK {
-            figment = figment.merge(Layer::single(
-                DEFAULT,
-                DEFAULT,
-                &format!("link.0.{name}"),
-                text,
-            ));
+            figment = figment.merge(Layer::single(DEFAULT, DEFAULT, &format!("link.0.{name}"), text));
         }
     }
     if let (Some(path), Some(dict)) = (file, file_dict) {
-        figment = figment.merge(Layer {
-            metadata: Metadata::named("file").source(Source::File(path.into())),
-            dict,
-        });
+        figment = figment.merge(Layer { metadata: Metadata::named("file").source(Source::File(path.into())), dict });
     }
     for (variable, value) in env {
         let Some(rest) = variable.strip_prefix(ENV_PREFIX) else {
@@ -155,17 +140,10 @@ pub(super) fn collect(
 
 fn read_file(path: &Path) -> Result<Dict, Problem> {
     let at = || path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Problem::new(
-            at(),
-            format!("cannot be read ({error}); give an existing file to --config"),
-        )
-    })?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Problem::new(at(), format!("cannot be read ({error}); give an existing file to --config")))?;
     let table: toml::Table = toml::from_str(&text).map_err(|error| {
-        let line = error
-            .span()
-            .and_then(|span| text.get(..span.start))
-            .map(|before| before.matches('\n').count() + 1);
+        let line = error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
         let place = line.map_or_else(at, |line| format!("{}:{line}", path.display()));
         Problem::new(place, format!("not TOML: {}", error.message()))
     })?;
@@ -173,27 +151,15 @@ fn read_file(path: &Path) -> Result<Dict, Problem> {
     let mut dict = value.into_dict().unwrap_or_default();
     // Figment replaces arrays and merges tables. As a table by number, a variable can change one key of one link.
     if let Some(Value::Array(tag, links)) = dict.remove("link") {
-        let numbered = links
-            .into_iter()
-            .enumerate()
-            .map(|(number, link)| (number.to_string(), link))
-            .collect();
+        let numbered = links.into_iter().enumerate().map(|(number, link)| (number.to_string(), link)).collect();
         dict.insert("link".to_owned(), Value::Dict(tag, numbered));
     } else if table.contains_key("link") {
-        return Err(Problem::new(
-            at(),
-            "`link` is a list; write `[[link]]` above each link",
-        ));
+        return Err(Problem::new(at(), "`link` is a list; write `[[link]]` above each link"));
     }
     Ok(dict)
 }
 
-fn flatten(
-    figment: &Figment,
-    path: &str,
-    value: &Value,
-    leaves: &mut BTreeMap<String, Leaf>,
-) -> Result<(), Problem> {
+fn flatten(figment: &Figment, path: &str, value: &Value, leaves: &mut BTreeMap<String, Leaf>) -> Result<(), Problem> {
     let origin = origin(figment, value);
     let text = match value {
         Value::Dict(_, dict) => {
@@ -203,10 +169,7 @@ fn flatten(
             return Ok(());
         }
         Value::Array(..) => {
-            return Err(Problem::new(
-                place(path, &origin),
-                "is a list; one value is expected here",
-            ));
+            return Err(Problem::new(place(path, &origin), "is a list; one value is expected here"));
         }
         Value::String(_, text) => text.clone(),
         Value::Char(_, c) => c.to_string(),
@@ -229,9 +192,7 @@ fn origin(figment: &Figment, value: &Value) -> Origin {
     };
     match (&metadata.source, metadata.name.as_ref()) {
         (Some(Source::File(path)), _) => Origin::File { path: path.clone() },
-        (Some(Source::Custom(variable)), ENV) => Origin::Env {
-            variable: variable.clone(),
-        },
+        (Some(Source::Custom(variable)), ENV) => Origin::Env { variable: variable.clone() },
         (Some(Source::Custom(flag)), FLAG) => Origin::Flag { flag: flag.clone() },
         _ => Origin::Default,
     }

@@ -18,11 +18,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use iso_codec::Framing;
 use rust_decimal::Decimal;
 
 pub use layers::Origin;
-
-use crate::switch::framing::Framing;
 
 /// The whole configuration, checked.
 #[derive(Debug, Clone)]
@@ -69,7 +68,7 @@ pub struct LinkConfig {
     pub budget: Duration,
     /// Whether requests before a sign-on are refused.
     pub require_sign_on: bool,
-    /// Most bytes of one frame, without prefix and header.
+    /// Most bytes of one frame: header and message, without the length prefix.
     pub max_frame: usize,
     /// Most requests of this link that wait for their reply.
     pub max_in_flight: usize,
@@ -175,10 +174,7 @@ pub struct Problem {
 
 impl Problem {
     fn new(place: String, what: impl Into<String>) -> Self {
-        Self {
-            place,
-            what: what.into(),
-        }
+        Self { place, what: what.into() }
     }
 }
 
@@ -203,20 +199,14 @@ impl fmt::Display for ConfigError {
         match self.problems.len() {
             0 | 1 => Ok(()),
             2 => f.write_str(" (and 1 more; `auth-engine config check` lists all)"),
-            more => write!(
-                f,
-                " (and {} more; `auth-engine config check` lists all)",
-                more - 1
-            ),
+            more => write!(f, " (and {} more; `auth-engine config check` lists all)", more - 1),
         }
     }
 }
 
 impl From<Problem> for ConfigError {
     fn from(problem: Problem) -> Self {
-        Self {
-            problems: vec![problem],
-        }
+        Self { problems: vec![problem] }
     }
 }
 
@@ -234,18 +224,12 @@ impl Config {
     pub fn load(file: Option<&Path>, data: Option<&Path>) -> Result<Self, ConfigError> {
         let mut env = Vec::new();
         for (name, value) in std::env::vars_os() {
-            let Some(name) = name
-                .to_str()
-                .filter(|name| name.starts_with("AUTH_ENGINE__"))
-            else {
+            let Some(name) = name.to_str().filter(|name| name.starts_with("AUTH_ENGINE__")) else {
                 continue;
             };
-            let value = value.into_string().map_err(|_| {
-                Problem::new(
-                    format!("environment {name}"),
-                    "is not UTF-8; set readable text",
-                )
-            })?;
+            let value = value
+                .into_string()
+                .map_err(|_| Problem::new(format!("environment {name}"), "is not UTF-8; set readable text"))?;
             env.push((name.to_owned(), value));
         }
         Self::from_parts(file, &env, data)
@@ -255,21 +239,14 @@ impl Config {
     ///
     /// # Errors
     /// Every problem that was found.
-    pub fn from_parts(
-        file: Option<&Path>,
-        env: &[(String, String)],
-        data: Option<&Path>,
-    ) -> Result<Self, ConfigError> {
+    pub fn from_parts(file: Option<&Path>, env: &[(String, String)], data: Option<&Path>) -> Result<Self, ConfigError> {
         // Sorted, so that the same environment always gives the same first problem.
         let mut env = env.to_vec();
         env.sort();
         let mut flags = Vec::new();
         if let Some(data) = data {
             let text = data.to_str().ok_or_else(|| {
-                Problem::new(
-                    "flag --data".to_owned(),
-                    "is not UTF-8; give a directory with a readable name",
-                )
+                Problem::new("flag --data".to_owned(), "is not UTF-8; give a directory with a readable name")
             })?;
             flags.push(("--data", "data_dir", text.to_owned()));
         }

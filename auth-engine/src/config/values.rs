@@ -16,33 +16,20 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
 
 /// A whole number within limits.
 pub(super) fn whole(text: &str, least: u64, most: u64) -> Result<u64, String> {
-    let number: u64 = text
-        .replace('_', "")
-        .parse()
-        .map_err(|_| format!("{text:?} is not a whole number"))?;
-    if (least..=most).contains(&number) {
-        Ok(number)
-    } else {
-        Err(format!("{number} is outside {least} to {most}"))
-    }
+    let number: u64 = text.replace('_', "").parse().map_err(|_| format!("{text:?} is not a whole number"))?;
+    if (least..=most).contains(&number) { Ok(number) } else { Err(format!("{number} is outside {least} to {most}")) }
 }
 
 /// A duration such as `2s`, `500ms` or `1h 30m`, within limits in milliseconds.
 pub(super) fn span(text: &str, least: u64, most: u64) -> Result<Duration, String> {
-    let span = humantime::parse_duration(text).map_err(|error| {
-        format!("{text:?} is not a duration ({error}); write it like \"2s\" or \"500ms\"")
-    })?;
+    let span = humantime::parse_duration(text)
+        .map_err(|error| format!("{text:?} is not a duration ({error}); write it like \"2s\" or \"500ms\""))?;
     let (least, most) = (Duration::from_millis(least), Duration::from_millis(most));
     if (least..=most).contains(&span) {
         Ok(span)
     } else {
         let show = humantime::format_duration;
-        Err(format!(
-            "{} is outside {} to {}",
-            show(span),
-            show(least),
-            show(most)
-        ))
+        Err(format!("{} is outside {} to {}", show(span), show(least), show(most)))
     }
 }
 
@@ -61,44 +48,27 @@ pub(super) fn size(text: &str, least: u64, most: u64) -> Result<u64, String> {
         "GB" => 1_000_000_000,
         _ => return Err(wrong()),
     };
-    let bytes = number
-        .parse::<u64>()
-        .ok()
-        .and_then(|n| n.checked_mul(factor))
-        .ok_or_else(wrong)?;
+    let bytes = number.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).ok_or_else(wrong)?;
     if (least..=most).contains(&bytes) {
         Ok(bytes)
     } else {
-        Err(format!(
-            "{text} is outside {} to {}",
-            show_size(least),
-            show_size(most)
-        ))
+        Err(format!("{text} is outside {} to {}", show_size(least), show_size(most)))
     }
 }
 
 /// An IP address and a port.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| {
-        format!("{text:?} is not an IP address and port; write it like \"127.0.0.1:8583\"")
-    })
+    text.parse().map_err(|_| format!("{text:?} is not an IP address and port; write it like \"127.0.0.1:8583\""))
 }
 
 /// One of the words; the nearest is suggested.
 pub(super) fn word<'a>(text: &str, words: &[&'a str]) -> Result<&'a str, String> {
-    words
-        .iter()
-        .find(|word| **word == text)
-        .copied()
-        .ok_or_else(|| {
-            let nearest = words.iter().max_by(|a, b| {
-                strsim::jaro_winkler(text, a).total_cmp(&strsim::jaro_winkler(text, b))
-            });
-            let hint = nearest
-                .map(|word| format!("; the nearest is `{word}`"))
-                .unwrap_or_default();
-            format!("{text:?} is none of {}{hint}", words.join(", "))
-        })
+    words.iter().find(|word| **word == text).copied().ok_or_else(|| {
+        let nearest =
+            words.iter().max_by(|a, b| strsim::jaro_winkler(text, a).total_cmp(&strsim::jaro_winkler(text, b)));
+        let hint = nearest.map(|word| format!("; the nearest is `{word}`")).unwrap_or_default();
+        format!("{text:?} is none of {}{hint}", words.join(", "))
+    })
 }
 
 /// A number of bytes in the largest unit that divides it.
@@ -106,10 +76,7 @@ pub(super) fn show_size(bytes: u64) -> String {
     [(30, "GiB"), (20, "MiB"), (10, "KiB")]
         .iter()
         .find(|(shift, _)| bytes != 0 && bytes.trailing_zeros() >= *shift)
-        .map_or_else(
-            || format!("{bytes}B"),
-            |(shift, unit)| format!("{}{unit}", bytes >> shift),
-        )
+        .map_or_else(|| format!("{bytes}B"), |(shift, unit)| format!("{}{unit}", bytes >> shift))
 }
 
 #[cfg(test)]

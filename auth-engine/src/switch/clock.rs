@@ -11,17 +11,22 @@ use std::time::{Duration, Instant};
 /// A park shorter than this was a poll that found something at once.
 const BLOCKED_AT_LEAST: Duration = Duration::from_micros(30);
 
-/// After a long busy time (a stalled sync) a poll must block longer than this share of it to count as a wait:
-/// a poll that only lost its core for a moment must not make what waited through the stall look new. The
-/// error that remains is the busy time before a poll that was interrupted for a hundredth of it.
-const BUSY_SHARE: u32 = 100;
+/// After a busy time as long as this (a stalled sync) the length of the poll is not enough: one that only lost
+/// its core for a moment must not make what waited through the stall look new. The kernel is asked then
+/// whether the thread went to sleep.
+const LONG_BUSY: Duration = Duration::from_millis(5);
+/// Where the kernel does not tell, a poll this long is taken for a wait.
 const BLOCKED_SURELY: Duration = Duration::from_millis(20);
+/// The thread's count of sleeps was not asked for, or is not known.
+const UNKNOWN: u64 = u64::MAX;
 
 #[derive(Debug)]
 struct Shared {
     base: Instant,
     /// Start of the park that is going on.
     parked: AtomicU64,
+    /// How often the thread had gone to sleep by then; [`UNKNOWN`] unless it was busy for long.
+    sleeps: AtomicU64,
     /// End of the last poll.
     polled: AtomicU64,
     /// Frames of sockets that became ready in the last poll are no older than this.
@@ -41,8 +46,8 @@ impl PollClock {
     pub fn install(builder: &mut tokio::runtime::Builder) -> Self {
         let clock = Self::detached();
         let (at_park, at_unpark) = (clock.clone(), clock.clone());
-        builder.on_thread_park(move || at_park.park(Instant::now()));
-        builder.on_thread_unpark(move || at_unpark.unpark(Instant::now()));
+        builder.on_thread_park(move || at_park.park(Instant::now(), sleeps_so_far));
+        builder.on_thread_unpark(move || at_unpark.unpark(Instant::now(), sleeps_so_far));
         clock
     }
 
@@ -50,14 +55,14 @@ impl PollClock {
     #[must_use]
     pub fn detached() -> Self {
         let zero = || AtomicU64::new(0);
-        Self {
-            shared: Arc::new(Shared {
-                base: Instant::now(),
-                parked: zero(),
-                polled: zero(),
-                bound: zero(),
-            }),
-        }
+        let shared = Shared {
+            base: Instant::now(),
+            parked: zero(),
+            sleeps: AtomicU64::new(UNKNOWN),
+            polled: zero(),
+            bound: zero(),
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// The earliest time at which bytes can have arrived on a socket that the last poll reported ready and
@@ -78,33 +83,41 @@ impl PollClock {
         u64::try_from(at.saturating_duration_since(self.shared.base).as_nanos()).unwrap_or(u64::MAX)
     }
 
-    fn park(&self, now: Instant) {
-        self.shared.parked.store(self.nanos(now), Relaxed);
+    fn park(&self, now: Instant, sleeps: impl FnOnce() -> Option<u64>) {
+        let now = self.nanos(now);
+        let busy = Duration::from_nanos(now.saturating_sub(self.shared.polled.load(Relaxed)));
+        let sleeps = if busy >= LONG_BUSY { sleeps() } else { None };
+        self.shared.sleeps.store(sleeps.unwrap_or(UNKNOWN), Relaxed);
+        self.shared.parked.store(now, Relaxed);
     }
 
-    fn unpark(&self, now: Instant) {
+    fn unpark(&self, now: Instant, sleeps: impl FnOnce() -> Option<u64>) {
         let shared = &*self.shared;
-        let (now, parked, polled) = (
-            self.nanos(now),
-            shared.parked.load(Relaxed),
-            shared.polled.load(Relaxed),
-        );
-        let busy = Duration::from_nanos(parked.saturating_sub(polled));
-        let enough = (busy / BUSY_SHARE).clamp(BLOCKED_AT_LEAST, BLOCKED_SURELY);
-        let blocked = Duration::from_nanos(now.saturating_sub(parked)) > enough;
-        shared
-            .bound
-            .store(if blocked { now } else { polled }, Relaxed);
+        let (now, parked, polled) = (self.nanos(now), shared.parked.load(Relaxed), shared.polled.load(Relaxed));
+        let took = Duration::from_nanos(now.saturating_sub(parked));
+        let was_busy_long = Duration::from_nanos(parked.saturating_sub(polled)) >= LONG_BUSY;
+        let blocked = took > BLOCKED_AT_LEAST
+            && (!was_busy_long
+                || match (shared.sleeps.load(Relaxed), sleeps()) {
+                    (UNKNOWN, _) | (_, None) => took > BLOCKED_SURELY,
+                    (before, Some(after)) => before != after,
+                });
+        shared.bound.store(if blocked { now } else { polled }, Relaxed);
         shared.polled.store(now, Relaxed);
     }
 
     fn turned(&self, now: Instant) {
         // The poll of this yield starts now and does not block: what it reports arrived after the poll before.
-        self.shared
-            .bound
-            .store(self.shared.polled.load(Relaxed), Relaxed);
+        self.shared.bound.store(self.shared.polled.load(Relaxed), Relaxed);
         self.shared.polled.store(self.nanos(now), Relaxed);
     }
+}
+
+/// How often this thread gave its core up by itself. Some tens of microseconds: for the rare case only.
+fn sleeps_so_far() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/thread-self/status").ok()?;
+    let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+    count.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -118,37 +131,52 @@ mod tests {
         (clock, move |micros| base + Duration::from_micros(micros))
     }
 
+    /// A thread that slept `before` and `after` so often; asked only when it may matter.
+    fn poll(clock: &PollClock, from: Instant, to: Instant, before: Option<u64>, after: Option<u64>) {
+        clock.park(from, || before);
+        clock.unpark(to, || after);
+    }
+
     #[test]
     fn a_frame_that_wakes_an_idle_thread_counts_from_the_wake_up() {
         let (clock, at) = clock();
-        clock.park(at(100));
-        clock.unpark(at(900_000));
+        poll(&clock, at(100), at(900_000), None, None);
         assert_eq!(clock.bound(), at(900_000));
     }
 
     #[test]
     fn a_frame_that_waited_through_a_sync_counts_from_the_poll_before_it() {
         let (clock, at) = clock();
-        clock.park(at(100));
-        clock.unpark(at(5_000));
+        poll(&clock, at(100), at(5_000), None, None);
         // A sync of five seconds, then a poll that finds the socket ready at once.
-        clock.park(at(5_005_000));
-        clock.unpark(at(5_005_010));
+        poll(&clock, at(5_005_000), at(5_005_010), Some(7), Some(7));
         assert_eq!(clock.bound(), at(5_000));
     }
 
     #[test]
     fn a_poll_that_lost_its_core_after_a_stall_does_not_make_frames_new() {
         let (clock, at) = clock();
-        clock.park(at(100));
-        clock.unpark(at(5_000));
-        clock.park(at(5_005_000));
-        clock.unpark(at(5_008_000));
+        poll(&clock, at(100), at(5_000), None, None);
+        poll(&clock, at(5_005_000), at(5_105_000), Some(7), Some(7));
         assert_eq!(clock.bound(), at(5_000));
-        // Idle after that: the next wake-up is a wait again.
-        clock.park(at(5_008_100));
-        clock.unpark(at(6_000_000));
-        assert_eq!(clock.bound(), at(6_000_000));
+    }
+
+    #[test]
+    fn a_poll_that_slept_after_a_stall_is_a_wake_up() {
+        let (clock, at) = clock();
+        poll(&clock, at(100), at(5_000), None, None);
+        poll(&clock, at(5_005_000), at(5_005_100), Some(7), Some(8));
+        assert_eq!(clock.bound(), at(5_005_100));
+    }
+
+    #[test]
+    fn where_the_kernel_does_not_tell_only_a_long_poll_is_a_wait() {
+        let (clock, at) = clock();
+        poll(&clock, at(100), at(5_000), None, None);
+        poll(&clock, at(5_005_000), at(5_010_000), None, None);
+        assert_eq!(clock.bound(), at(5_000));
+        poll(&clock, at(9_000_000), at(9_030_000), None, None);
+        assert_eq!(clock.bound(), at(9_030_000));
     }
 
     #[test]

@@ -67,12 +67,7 @@ impl Connection {
     }
 
     /// Appends one frame to the output, without a system call. True: it has to be listed for the next flush.
-    pub(super) fn queue(
-        &self,
-        link: &LinkConfig,
-        header: &[u8],
-        message: &[u8],
-    ) -> Result<bool, Refused> {
+    pub(super) fn queue(&self, link: &LinkConfig, header: &[u8], message: &[u8]) -> Result<bool, Refused> {
         if self.cut.get() {
             return Err(Refused::Gone);
         }
@@ -168,11 +163,7 @@ impl Connection {
     /// Says that nothing more comes, then reads on for a moment without looking: closing a socket with unread
     /// input resets it, and the peer could lose replies it has not read yet.
     async fn hang_up(&self) {
-        if self.cut.get()
-            || SockRef::from(&self.stream)
-                .shutdown(Shutdown::Write)
-                .is_err()
-        {
+        if self.cut.get() || SockRef::from(&self.stream).shutdown(Shutdown::Write).is_err() {
             return;
         }
         let discard = async {
@@ -258,10 +249,7 @@ impl Reader {
     }
 
     pub(super) async fn run(mut self) {
-        let (budget, end) = (
-            self.shared.link(self.conn.link).budget,
-            self.read_all().await,
-        );
+        let (budget, end) = (self.shared.link(self.conn.link).budget, self.read_all().await);
         match end {
             End::Closed => {}
             End::NoMore(reason) => {
@@ -388,7 +376,7 @@ impl Reader {
         while let Some(frame) = self.codec.decode(&mut self.buf)? {
             whole += 1;
             if frame.message.is_empty() {
-                self.shared.reject(self.conn.link, Reject::EmptyFrame);
+                self.shared.reject(self.conn.link, Reject::ZeroLength);
                 continue;
             }
             self.conn.owed.set(self.conn.owed.get() + 1);
@@ -422,10 +410,7 @@ impl Reader {
 
     fn limit_passed(&self, now: Instant) -> Option<End> {
         let link = self.shared.link(self.conn.link);
-        if self
-            .unfinished_since
-            .is_some_and(|since| now.saturating_duration_since(since) >= link.frame_timeout)
-        {
+        if self.unfinished_since.is_some_and(|since| now.saturating_duration_since(since) >= link.frame_timeout) {
             return Some(End::Rejected(Reject::FrameTimeout));
         }
         if now.saturating_duration_since(self.last_byte) >= link.idle_timeout {

@@ -4,22 +4,20 @@
 
 use std::io;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
+use iso_codec::{Framing, FramingError, Step};
 use tokio_util::codec::Decoder;
-
-use super::framing::{Framing, FramingError, Step};
 
 /// Why bytes of a link were not handed on, or a connection was cut. The word is a label of
 /// `auth_frames_rejected_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reject {
-    /// A length that leaves no message. The next frame is still found: the connection stays.
-    EmptyFrame,
+    /// A length that leaves no message. Without a header the place of the next frame is known and the
+    /// connection stays (some networks keep a link alive this way); with one, framing is lost.
+    ZeroLength,
     /// A length over `max_frame`: framing is lost, the connection is closed.
     TooLong,
-    /// A length that is less than what it has to count: framing is lost.
-    TooShort,
-    /// A length that is not a number: framing is lost.
+    /// A length that is not a number, or less than what it has to count: framing is lost.
     BadLength,
     /// A frame was not finished within `frame_timeout`.
     FrameTimeout,
@@ -36,9 +34,8 @@ impl Reject {
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
-            Self::EmptyFrame => "empty_frame",
+            Self::ZeroLength => "zero_length",
             Self::TooLong => "too_long",
-            Self::TooShort => "too_short",
             Self::BadLength => "bad_length",
             Self::FrameTimeout => "frame_timeout",
             Self::CutFrame => "cut_frame",
@@ -51,9 +48,9 @@ impl Reject {
 impl From<FramingError> for Reject {
     fn from(error: FramingError) -> Self {
         match error {
-            FramingError::TooLong => Self::TooLong,
-            FramingError::TooShort => Self::TooShort,
-            FramingError::NotDigits => Self::BadLength,
+            FramingError::TooLong { .. } => Self::TooLong,
+            FramingError::ZeroLength => Self::ZeroLength,
+            FramingError::BadLength => Self::BadLength,
         }
     }
 }
@@ -86,7 +83,7 @@ pub struct FrameCodec {
 }
 
 impl FrameCodec {
-    /// A codec for one connection; `max_frame` counts the message, without prefix and header.
+    /// A codec for one connection; `max_frame` counts header and message, not the prefix.
     #[must_use]
     pub fn new(framing: Framing, max_frame: usize) -> Self {
         Self { framing, max_frame }
@@ -98,17 +95,18 @@ impl Decoder for FrameCodec {
     type Error = FrameError;
 
     fn decode(&mut self, buf: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
+        let width = self.framing.width.bytes();
         match self.framing.next(buf, self.max_frame) {
-            Ok(Step::Need) => Ok(None),
-            Ok(Step::Frame { header, message }) => {
-                let mut whole = buf.split_to(message.end).freeze();
-                let body = whole.split_off(message.start);
-                whole.truncate(header.end);
-                let head = whole.split_off(header.start);
-                Ok(Some(Frame {
-                    header: head,
-                    message: body,
-                }))
+            Ok(Step::Need(_)) => Ok(None),
+            Ok(Step::Frame { start, end }) => {
+                let mut header = buf.split_to(end).freeze();
+                let message = header.split_off(start);
+                header.advance(width);
+                Ok(Some(Frame { header, message }))
+            }
+            Err(FramingError::ZeroLength) if self.framing.header_bytes == 0 => {
+                buf.advance(width);
+                Ok(Some(Frame { header: Bytes::new(), message: Bytes::new() }))
             }
             Err(error) => Err(FrameError::Lost(error.into())),
         }
@@ -120,9 +118,12 @@ impl Decoder for FrameCodec {
 #[must_use]
 pub fn write_frame(framing: &Framing, header: &[u8], message: &[u8], out: &mut BytesMut) -> bool {
     out.reserve(8 + framing.header_bytes + message.len());
-    if !framing.write_prefix(message.len(), out) {
+    let mut prefix = [0; 8];
+    let Some(prefix) = framing.encode_prefix(message.len(), &mut prefix).ok().and_then(|size| prefix.get(..size))
+    else {
         return false;
-    }
+    };
+    out.extend_from_slice(prefix);
     let head = header.get(..framing.header_bytes).unwrap_or(header);
     out.extend_from_slice(head);
     out.resize(out.len() + (framing.header_bytes - head.len()), 0);

@@ -9,7 +9,6 @@
 mod clock;
 mod connection;
 mod frames;
-pub mod framing;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -119,19 +118,12 @@ impl Switch {
             })?;
             listeners.push(listener);
         }
-        Ok(Bound {
-            links: links.to_vec(),
-            listeners,
-        })
+        Ok(Bound { links: links.to_vec(), listeners })
     }
 }
 
 fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for connections of the last run to time out.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -147,12 +139,7 @@ impl Bound {
         self.links
             .iter()
             .zip(&self.listeners)
-            .map(|(link, listener)| {
-                (
-                    link.name.clone(),
-                    listener.local_addr().unwrap_or(link.listen),
-                )
-            })
+            .map(|(link, listener)| (link.name.clone(), listener.local_addr().unwrap_or(link.listen)))
             .collect()
     }
 
@@ -166,11 +153,7 @@ impl Bound {
             listeners.push(TcpListener::from_std(listener)?);
         }
         let open = self.links.iter().map(|_| Cell::new(0)).collect();
-        let gauges: Vec<_> = self
-            .links
-            .iter()
-            .map(|link| names::link_connections(&link.name))
-            .collect();
+        let gauges: Vec<_> = self.links.iter().map(|link| names::link_connections(&link.name)).collect();
         gauges.iter().for_each(|gauge| gauge.set(0.0));
         let shared = Rc::new(Shared {
             links: self.links,
@@ -185,14 +168,9 @@ impl Bound {
         let acceptors = listeners
             .into_iter()
             .enumerate()
-            .map(|(link, listener)| {
-                tokio::task::spawn_local(accept(Rc::clone(&shared), link, listener))
-            })
+            .map(|(link, listener)| tokio::task::spawn_local(accept(Rc::clone(&shared), link, listener)))
             .collect();
-        Ok(SwitchHandle {
-            shared,
-            acceptors: Rc::new(RefCell::new(acceptors)),
-        })
+        Ok(SwitchHandle { shared, acceptors: Rc::new(RefCell::new(acceptors)) })
     }
 }
 
@@ -205,9 +183,7 @@ pub struct SwitchHandle {
 
 impl std::fmt::Debug for SwitchHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SwitchHandle")
-            .field("connections", &self.connections())
-            .finish_non_exhaustive()
+        f.debug_struct("SwitchHandle").field("connections", &self.connections()).finish_non_exhaustive()
     }
 }
 
@@ -319,10 +295,7 @@ impl Shared {
             .with_retries(3);
         let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
         let accepted = Instant::now();
-        let connection = self
-            .table
-            .borrow_mut()
-            .insert(|id| Rc::new(Connection::new(id, link, stream)));
+        let connection = self.table.borrow_mut().insert(|id| Rc::new(Connection::new(id, link, stream)));
         open.set(open.get() + 1);
         self.gauges[link].increment(1.0);
         self.sink.opened(link, connection.id, peer);
@@ -362,19 +335,13 @@ impl Table {
         });
         let slot = &mut self.slots[number as usize];
         slot.generation = slot.generation.wrapping_add(1);
-        let connection = make(ConnId {
-            slot: number,
-            generation: slot.generation,
-        });
+        let connection = make(ConnId { slot: number, generation: slot.generation });
         slot.connection = Some(Rc::clone(&connection));
         connection
     }
 
     fn find(&self, id: ConnId) -> Option<Rc<Connection>> {
-        let slot = self
-            .slots
-            .get(id.slot as usize)
-            .filter(|slot| slot.generation == id.generation)?;
+        let slot = self.slots.get(id.slot as usize).filter(|slot| slot.generation == id.generation)?;
         slot.connection.clone()
     }
 

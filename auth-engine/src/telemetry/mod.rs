@@ -36,9 +36,7 @@ pub enum LogFormat {
 /// # Errors
 /// Exit code 2 with the offending text when the filter cannot be understood.
 pub fn init_logs(format: LogFormat, filter: Option<&str>) -> Result<(), Failure> {
-    let from_env = std::env::var("RUST_LOG")
-        .ok()
-        .filter(|text| !text.is_empty());
+    let from_env = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
     let (text, origin) = match (filter, from_env.as_deref()) {
         (Some(text), _) => (text, "--log"),
         (None, Some(text)) => (text, "RUST_LOG"),
@@ -49,16 +47,10 @@ pub fn init_logs(format: LogFormat, filter: Option<&str>) -> Result<(), Failure>
             "{origin} {text:?} is no log filter ({error}); give a level (error, warn, info, debug, trace) or target=level pairs"
         ))
     })?;
-    let base = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Text => base.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => base
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .try_init(),
+        LogFormat::Json => base.json().flatten_event(true).with_current_span(false).try_init(),
     };
     // The only failure is that a subscriber is already set, as in tests that start several engines.
     drop(started);
@@ -69,12 +61,7 @@ pub fn init_logs(format: LogFormat, filter: Option<&str>) -> Result<(), Failure>
 /// listener: the sidecar serves [`render`]. Later calls change nothing. Call it before any handle is made.
 pub fn init_metrics() {
     RECORDER.get_or_init(|| {
-        let seconds = [
-            names::TAP_SECONDS,
-            names::PARTNER_SECONDS,
-            names::JOURNAL_SYNC_SECONDS,
-            names::REST_SECONDS,
-        ];
+        let seconds = [names::TAP_SECONDS, names::PARTNER_SECONDS, names::JOURNAL_SYNC_SECONDS, names::REST_SECONDS];
         let recorder = seconds
             .into_iter()
             .map(|name| (name, names::SECONDS))
@@ -95,14 +82,12 @@ pub fn init_metrics() {
         metrics::set_global_recorder(recorder).ok()?;
         names::describe();
         let upkeep = handle.clone();
-        let thread = std::thread::Builder::new()
-            .name("metrics-upkeep".to_owned())
-            .spawn(move || {
-                loop {
-                    std::thread::sleep(UPKEEP);
-                    upkeep.run_upkeep();
-                }
-            });
+        let thread = std::thread::Builder::new().name("metrics-upkeep".to_owned()).spawn(move || {
+            loop {
+                std::thread::sleep(UPKEEP);
+                upkeep.run_upkeep();
+            }
+        });
         if let Err(error) = thread {
             tracing::warn!("histograms are folded only when /metrics is read: {error}");
         }
@@ -113,9 +98,5 @@ pub fn init_metrics() {
 /// All metrics as Prometheus text; empty before [`init_metrics`].
 #[must_use]
 pub fn render() -> String {
-    RECORDER
-        .get()
-        .and_then(Option::as_ref)
-        .map(PrometheusHandle::render)
-        .unwrap_or_default()
+    RECORDER.get().and_then(Option::as_ref).map(PrometheusHandle::render).unwrap_or_default()
 }

@@ -4,8 +4,7 @@
 //! a PAN. Handles are for whoever updates often: make them once, keep them.
 
 use metrics::{
-    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
-    gauge, histogram,
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 
 /// Requests by link and MTI.
@@ -59,103 +58,39 @@ pub const REST_SECONDS: &str = "rest_request_seconds";
 
 /// Upper bounds of every histogram in seconds: fine where a tap lives, up to the longest partner deadline.
 pub(super) const SECONDS: &[f64] = &[
-    0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_15, 0.000_2, 0.000_3, 0.000_5,
-    0.000_75, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0,
+    0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_15, 0.000_2, 0.000_3, 0.000_5, 0.000_75, 0.001, 0.002,
+    0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0,
 ];
 /// Upper bounds of the batch size.
-pub(super) const EVENTS: &[f64] = &[
-    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0,
-    16_384.0,
-];
+pub(super) const EVENTS: &[f64] =
+    &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16_384.0];
 
 /// Tells the recorder what each metric means.
 pub(super) fn describe() {
     describe_counter!(REQUESTS, Unit::Count, "Messages received, by link and MTI");
-    describe_counter!(
-        DECISIONS,
-        Unit::Count,
-        "Decisions on requests, by outcome, reason and funding"
-    );
+    describe_counter!(DECISIONS, Unit::Count, "Decisions on requests, by outcome, reason and funding");
     describe_histogram!(TAP_SECONDS, Unit::Seconds, "Time of a tap, by stage");
-    describe_counter!(
-        FRAMES_REJECTED,
-        Unit::Count,
-        "Frames refused and connections cut, by link and reason"
-    );
+    describe_counter!(FRAMES_REJECTED, Unit::Count, "Frames refused and connections cut, by link and reason");
     describe_gauge!(LINK_CONNECTIONS, Unit::Count, "Open connections, by link");
-    describe_gauge!(
-        LINK_IN_FLIGHT,
-        Unit::Count,
-        "Requests waiting for their reply, by link"
-    );
+    describe_gauge!(LINK_IN_FLIGHT, Unit::Count, "Requests waiting for their reply, by link");
     describe_counter!(SHED, Unit::Count, "Requests refused at the door, by reason");
-    describe_counter!(
-        LATE_REPLIES,
-        Unit::Count,
-        "Replies not sent because they would have been late"
-    );
-    describe_counter!(
-        REPLIES_UNDELIVERED,
-        Unit::Count,
-        "Replies whose connection could not take them, by reason"
-    );
-    describe_counter!(
-        PARTNER_DECISIONS,
-        Unit::Count,
-        "What came of asking partners, by partner and result"
-    );
-    describe_histogram!(
-        PARTNER_SECONDS,
-        Unit::Seconds,
-        "Time from ask to answer or deadline, by partner"
-    );
-    describe_histogram!(
-        JOURNAL_SYNC_SECONDS,
-        Unit::Seconds,
-        "Time of one write and sync"
-    );
+    describe_counter!(LATE_REPLIES, Unit::Count, "Replies not sent because they would have been late");
+    describe_counter!(REPLIES_UNDELIVERED, Unit::Count, "Replies whose connection could not take them, by reason");
+    describe_counter!(PARTNER_DECISIONS, Unit::Count, "What came of asking partners, by partner and result");
+    describe_histogram!(PARTNER_SECONDS, Unit::Seconds, "Time from ask to answer or deadline, by partner");
+    describe_histogram!(JOURNAL_SYNC_SECONDS, Unit::Seconds, "Time of one write and sync");
     describe_histogram!(JOURNAL_BATCH_EVENTS, Unit::Count, "Events of one batch");
-    describe_counter!(
-        JOURNAL_BYTES,
-        Unit::Bytes,
-        "Bytes written, padding included"
-    );
-    describe_counter!(
-        JOURNAL_SEGMENT_STALLS,
-        Unit::Count,
-        "Times no zeroed segment was ready"
-    );
-    describe_gauge!(
-        JOURNAL_RECOVERY_SECONDS,
-        Unit::Seconds,
-        "Time the last recovery took"
-    );
-    describe_gauge!(
-        VIEW_LAG_EVENTS,
-        Unit::Count,
-        "Events the read model is behind"
-    );
-    describe_gauge!(
-        POOL_AVAILABLE,
-        "Available balance, in whole units of the currency"
-    );
+    describe_counter!(JOURNAL_BYTES, Unit::Bytes, "Bytes written, padding included");
+    describe_counter!(JOURNAL_SEGMENT_STALLS, Unit::Count, "Times no zeroed segment was ready");
+    describe_gauge!(JOURNAL_RECOVERY_SECONDS, Unit::Seconds, "Time the last recovery took");
+    describe_gauge!(VIEW_LAG_EVENTS, Unit::Count, "Events the read model is behind");
+    describe_gauge!(POOL_AVAILABLE, "Available balance, in whole units of the currency");
     describe_gauge!(POOL_HELD, "Held balance, in whole units of the currency");
-    describe_gauge!(
-        POOL_BELOW_MINIMUM,
-        "1 when the pool is below its minimum balance"
-    );
+    describe_gauge!(POOL_BELOW_MINIMUM, "1 when the pool is below its minimum balance");
     describe_gauge!(BOOK_CARDS, Unit::Count, "Cards in the book");
     describe_gauge!(BOOK_OPEN_HOLDS, Unit::Count, "Open holds in the book");
-    describe_counter!(
-        REST_REQUESTS,
-        Unit::Count,
-        "REST requests, by route and status"
-    );
-    describe_histogram!(
-        REST_SECONDS,
-        Unit::Seconds,
-        "Time of a REST request, by route"
-    );
+    describe_counter!(REST_REQUESTS, Unit::Count, "REST requests, by route and status");
+    describe_histogram!(REST_SECONDS, Unit::Seconds, "Time of a REST request, by route");
 }
 
 /// `auth_link_connections{link}`.
@@ -210,7 +145,6 @@ pub fn pool(pool: &str, currency: &'static str) -> (Gauge, Gauge, Gauge) {
 /// Counts a REST request: `rest_requests_total{route,status}`, `rest_request_seconds{route}`. `route` is the
 /// pattern (`/v1/cards/{id}`), never the path.
 pub fn rest_request(route: &str, status: u16, took: std::time::Duration) {
-    counter!(REST_REQUESTS, "route" => route.to_owned(), "status" => status.to_string())
-        .increment(1);
+    counter!(REST_REQUESTS, "route" => route.to_owned(), "status" => status.to_string()).increment(1);
     histogram!(REST_SECONDS, "route" => route.to_owned()).record(took.as_secs_f64());
 }

@@ -33,9 +33,7 @@ pub enum Stage {
     Total,
 }
 
-const STAGES: [&str; 7] = [
-    "decode", "queue", "decide", "partner", "journal", "reply", "total",
-];
+const STAGES: [&str; 7] = ["decode", "queue", "decide", "partner", "journal", "reply", "total"];
 
 /// The `outcome` label of `auth_decisions_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -133,16 +131,11 @@ const OCTAVES: u32 = 36;
 
 impl Durations {
     fn new() -> Self {
-        Self {
-            counts: vec![0; (STEPS * (OCTAVES + 1)) as usize],
-            any: false,
-        }
+        Self { counts: vec![0; (STEPS * (OCTAVES + 1)) as usize], any: false }
     }
 
     fn record(&mut self, took: Duration) {
-        let nanos = u64::try_from(took.as_nanos())
-            .unwrap_or(u64::MAX)
-            .clamp(u64::from(STEPS), (1 << OCTAVES) - 1);
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).clamp(u64::from(STEPS), (1 << OCTAVES) - 1);
         let octave = nanos.ilog2();
         // The four bits behind the leading one.
         let step = (nanos >> (octave - 4)) & u64::from(STEPS - 1);
@@ -160,8 +153,7 @@ impl Durations {
         for (at, count) in self.counts.iter_mut().enumerate() {
             if *count > 0 {
                 let (octave, step) = (at / STEPS as usize, at % STEPS as usize);
-                let nanos =
-                    (1_u64 << octave) as f64 * (1.0 + (step as f64 + 0.5) / f64::from(STEPS));
+                let nanos = (1_u64 << octave) as f64 * (1.0 + (step as f64 + 0.5) / f64::from(STEPS));
                 to.record_many(nanos / 1e9, std::mem::take(count) as usize);
             }
         }
@@ -207,26 +199,18 @@ impl Tally {
     /// Gives everything to the facade and starts again from zero; gauges stay.
     fn drain(&mut self, links: &[String]) {
         for (link, counts) in links.iter().zip(&mut self.requests) {
-            for (at, count) in counts
-                .iter_mut()
-                .enumerate()
-                .filter(|(_, count)| **count > 0)
-            {
+            for (at, count) in counts.iter_mut().enumerate().filter(|(_, count)| **count > 0) {
                 let mti = MTIS.get(at).map_or("other", |(_, label)| label);
-                counter!(names::REQUESTS, "link" => link.clone(), "mti" => mti)
-                    .increment(std::mem::take(count));
+                counter!(names::REQUESTS, "link" => link.clone(), "mti" => mti).increment(std::mem::take(count));
             }
         }
-        for ((outcome, reason, funding), count) in
-            self.decisions.iter_mut().filter(|(_, count)| **count > 0)
-        {
+        for ((outcome, reason, funding), count) in self.decisions.iter_mut().filter(|(_, count)| **count > 0) {
             counter!(names::DECISIONS, "outcome" => outcome.word(), "reason" => *reason, "funding" => funding.word())
                 .increment(std::mem::take(count));
         }
         for ((link, reason), count) in self.rejected.iter_mut().filter(|(_, count)| **count > 0) {
             let link = links.get(*link).cloned().unwrap_or_default();
-            counter!(names::FRAMES_REJECTED, "link" => link, "reason" => *reason)
-                .increment(std::mem::take(count));
+            counter!(names::FRAMES_REJECTED, "link" => link, "reason" => *reason).increment(std::mem::take(count));
         }
         for (reason, count) in self.shed.iter_mut().filter(|(_, count)| **count > 0) {
             counter!(names::SHED, "reason" => *reason).increment(std::mem::take(count));
@@ -235,15 +219,9 @@ impl Tally {
         for (stage, durations) in STAGES.into_iter().zip(&mut self.stages) {
             durations.drain_into(&histogram!(names::TAP_SECONDS, "stage" => stage));
         }
-        self.sync
-            .drain_into(&histogram!(names::JOURNAL_SYNC_SECONDS));
+        self.sync.drain_into(&histogram!(names::JOURNAL_SYNC_SECONDS));
         let batches = histogram!(names::JOURNAL_BATCH_EVENTS);
-        for (power, count) in self
-            .batches
-            .iter_mut()
-            .enumerate()
-            .filter(|(_, count)| **count > 0)
-        {
+        for (power, count) in self.batches.iter_mut().enumerate().filter(|(_, count)| **count > 0) {
             batches.record_many((1_u64 << power) as f64, std::mem::take(count) as usize);
         }
         counter!(names::JOURNAL_BYTES).increment(std::mem::take(&mut self.journal_bytes));
@@ -279,43 +257,28 @@ impl ShardMetrics {
         let (give_back, spare) = bounded(1);
         let names = links.to_vec();
         let mut first = Box::new(Tally::new(links.len()));
-        std::thread::Builder::new()
-            .name("telemetry".to_owned())
-            .spawn(move || {
-                first.drain(&names);
-                let mut next = Some(first);
-                loop {
-                    if let Some(tally) = next.take()
-                        && give_back.send(tally).is_err()
-                    {
-                        return;
-                    }
-                    let Ok(mut tally) = drain.recv() else { return };
-                    tally.drain(&names);
-                    next = Some(tally);
+        std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || {
+            first.drain(&names);
+            let mut next = Some(first);
+            loop {
+                if let Some(tally) = next.take()
+                    && give_back.send(tally).is_err()
+                {
+                    return;
                 }
-            })?;
+                let Ok(mut tally) = drain.recv() else { return };
+                tally.drain(&names);
+                next = Some(tally);
+            }
+        })?;
         let tally = Box::new(Tally::new(links.len()));
-        Ok(Self {
-            tally,
-            spare,
-            full,
-            last_flush: Instant::now(),
-            dirty: false,
-        })
+        Ok(Self { tally, spare, full, last_flush: Instant::now(), dirty: false })
     }
 
     /// A message came in. `mti` as a number: 100 for `0100`.
     pub fn request(&mut self, link: usize, mti: u16) {
-        let at = MTIS
-            .binary_search_by_key(&mti, |(number, _)| *number)
-            .unwrap_or(OTHER);
-        if let Some(count) = self
-            .tally
-            .requests
-            .get_mut(link)
-            .and_then(|counts| counts.get_mut(at))
-        {
+        let at = MTIS.binary_search_by_key(&mti, |(number, _)| *number).unwrap_or(OTHER);
+        if let Some(count) = self.tally.requests.get_mut(link).and_then(|counts| counts.get_mut(at)) {
             *count += 1;
         }
         self.dirty = true;
@@ -323,11 +286,7 @@ impl ShardMetrics {
 
     /// A request was decided.
     pub fn decision(&mut self, outcome: OutcomeLabel, reason: &'static str, funding: FundingLabel) {
-        *self
-            .tally
-            .decisions
-            .entry((outcome, reason, funding))
-            .or_default() += 1;
+        *self.tally.decisions.entry((outcome, reason, funding)).or_default() += 1;
         self.dirty = true;
     }
 
@@ -414,15 +373,10 @@ impl ShardMetrics {
         };
         spare.in_flight.clone_from(&self.tally.in_flight);
         (spare.cards, spare.open_holds) = (self.tally.cards, self.tally.open_holds);
-        match self
-            .full
-            .try_send(std::mem::replace(&mut self.tally, spare))
-        {
+        match self.full.try_send(std::mem::replace(&mut self.tally, spare)) {
             Ok(()) => self.dirty = false,
             // There is room whenever there is a spare; should the thread be gone, counting goes on for nobody.
-            Err(TrySendError::Full(tally) | TrySendError::Disconnected(tally)) => {
-                self.tally = tally
-            }
+            Err(TrySendError::Full(tally) | TrySendError::Disconnected(tally)) => self.tally = tally,
         }
     }
 }
@@ -433,27 +387,11 @@ mod tests {
 
     #[test]
     fn durations_are_told_within_three_percent_and_never_out_of_bounds() {
-        for nanos in [
-            0,
-            1,
-            15,
-            16,
-            17,
-            999,
-            150_000,
-            1 << 35,
-            (1 << 36) - 1,
-            1 << 36,
-            u64::MAX,
-        ] {
+        for nanos in [0, 1, 15, 16, 17, 999, 150_000, 1 << 35, (1 << 36) - 1, 1 << 36, u64::MAX] {
             let mut durations = Durations::new();
             durations.record(Duration::from_nanos(nanos));
             assert_eq!(durations.counts.iter().sum::<u32>(), 1, "{nanos}");
-            let at = durations
-                .counts
-                .iter()
-                .position(|count| *count == 1)
-                .unwrap_or_default();
+            let at = durations.counts.iter().position(|count| *count == 1).unwrap_or_default();
             let told = (1_u64 << (at / 16)) as f64 * (1.0 + ((at % 16) as f64 + 0.5) / 16.0);
             let real = nanos.clamp(16, (1 << 36) - 1) as f64;
             assert!((told - real).abs() / real < 0.035, "{nanos} told as {told}");
@@ -463,9 +401,6 @@ mod tests {
     #[test]
     fn mtis_are_sorted_and_read_as_written() {
         assert!(MTIS.is_sorted_by_key(|(number, _)| *number));
-        assert!(
-            MTIS.iter()
-                .all(|(number, label)| format!("{number:04}") == *label)
-        );
+        assert!(MTIS.iter().all(|(number, label)| format!("{number:04}") == *label));
     }
 }
