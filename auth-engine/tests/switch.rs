@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use auth_engine::config::{Config, LinkConfig};
 use auth_engine::switch::{ConnId, Inbound, PollClock, Sink, Switch, SwitchHandle};
@@ -30,11 +30,29 @@ struct Echo {
     events: mpsc::Sender<Event>,
     /// Replies to each frame.
     copies: Cell<usize>,
+    /// Tells the age of each frame, and holds the thread up on the frame `stall` until told to go on.
+    ages: Option<(mpsc::Sender<Age>, mpsc::Receiver<()>)>,
+}
+
+/// When a frame was handed on, and since when its age counts.
+#[derive(Debug)]
+struct Age {
+    handled: Instant,
+    since: Instant,
 }
 
 impl Sink for Echo {
     fn frame(&self, inbound: Inbound) {
-        assert!(inbound.since <= std::time::Instant::now(), "a frame cannot come from the future");
+        let handled = Instant::now();
+        assert!(inbound.since <= handled, "a frame cannot come from the future");
+        if let Some((ages, go)) = &self.ages {
+            let _ = ages.send(Age { handled, since: inbound.since });
+            if inbound.frame == b"stall"[..] {
+                let _ = go.recv_timeout(PATIENCE);
+                // As a disk that stalls: long enough that the clock asks the kernel about the next poll.
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
         if let Some(switch) = self.switch.borrow().as_ref() {
             for _ in 0..self.copies.get() {
                 switch.send(inbound.conn, &inbound.header, &inbound.frame);
@@ -106,6 +124,16 @@ fn start(link: LinkConfig) -> Running {
 }
 
 fn start_with(link: LinkConfig, copies: usize) -> Running {
+    start_telling(link, copies, None, false)
+}
+
+/// `turning`: another task on the thread never lets it park, as a shard under full load.
+fn start_telling(
+    link: LinkConfig,
+    copies: usize,
+    ages: Option<(mpsc::Sender<Age>, mpsc::Receiver<()>)>,
+    turning: bool,
+) -> Running {
     let (events_in, events) = mpsc::channel();
     let (tell, told) = mpsc::channel();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -118,7 +146,15 @@ fn start_with(link: LinkConfig, copies: usize) -> Running {
         local.block_on(&runtime, async move {
             let bound = Switch::bind(&[link]).await.expect("a free port");
             let address = bound.addresses()[0].1;
-            let sink = Rc::new(Echo { switch: RefCell::new(None), events: events_in, copies: Cell::new(copies) });
+            let sink = Rc::new(Echo { switch: RefCell::new(None), events: events_in, copies: Cell::new(copies), ages });
+            if turning {
+                let clock = clock.clone();
+                tokio::task::spawn_local(async move {
+                    loop {
+                        clock.turn().await;
+                    }
+                });
+            }
             let handle = bound.start(Rc::clone(&sink) as Rc<dyn Sink>, clock).expect("started");
             sink.switch.replace(Some(handle));
             tell.send(address).expect("the test waits");
@@ -391,4 +427,60 @@ fn an_address_in_use_is_told_with_the_way_out() {
     let failure = auth_engine::cli::Failure::from(error);
     assert_eq!(failure.code, 2);
     assert!(failure.message.contains("mastercard") && failure.message.contains("another `listen`"), "{failure}");
+}
+
+/// A connection on which one frame went there and back, so that its socket is known to be empty.
+fn greeted(running: &Running, ages: &mpsc::Receiver<Age>) -> TcpStream {
+    let mut stream = running.connect();
+    stream.write_all(&framed(b"hello")).expect("written");
+    expect_bytes(&mut stream, &framed(b"hello"));
+    ages.recv_timeout(PATIENCE).expect("told");
+    stream
+}
+
+#[test]
+fn what_waited_while_the_thread_was_held_up_is_as_old_as_the_wait() {
+    let (tell, ages) = mpsc::channel();
+    let (go, wait) = mpsc::channel();
+    let running = start_telling(link(), 1, Some((tell, wait)), false);
+    let mut waiting = greeted(&running, &ages);
+    let mut stalling = greeted(&running, &ages);
+    stalling.write_all(&framed(b"stall")).expect("written");
+    let stall = ages.recv_timeout(PATIENCE).expect("told");
+    waiting.write_all(&framed(b"waited")).expect("written");
+    go.send(()).expect("the sink waits");
+    expect_bytes(&mut waiting, &framed(b"waited"));
+    let waited = ages.recv_timeout(PATIENCE).expect("told");
+    assert!(waited.since <= stall.handled, "the wait is missing: {waited:?} after {stall:?}");
+}
+
+#[test]
+fn a_frame_on_an_idle_link_counts_from_its_wake_up() {
+    let (tell, ages) = mpsc::channel();
+    let (_go, wait) = mpsc::channel();
+    let running = start_telling(link(), 1, Some((tell, wait)), false);
+    let mut stream = greeted(&running, &ages);
+    // Nothing tells that the thread is parked again, so one of several tries has to find it so. Counted from
+    // the last read, none ever would.
+    let young = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(2));
+        let before = Instant::now();
+        stream.write_all(&framed(b"hello")).expect("written");
+        expect_bytes(&mut stream, &framed(b"hello"));
+        ages.recv_timeout(PATIENCE).expect("told").since >= before
+    });
+    assert!(young);
+}
+
+#[test]
+fn a_thread_that_never_parks_does_not_age_an_idle_link() {
+    let (tell, ages) = mpsc::channel();
+    let (_go, wait) = mpsc::channel();
+    let running = start_telling(link(), 1, Some((tell, wait)), true);
+    let mut stream = greeted(&running, &ages);
+    let idle_from = Instant::now();
+    std::thread::sleep(Duration::from_millis(50));
+    stream.write_all(&framed(b"hello")).expect("written");
+    expect_bytes(&mut stream, &framed(b"hello"));
+    assert!(ages.recv_timeout(PATIENCE).expect("told").since > idle_from);
 }

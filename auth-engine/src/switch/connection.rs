@@ -45,8 +45,8 @@ pub(super) struct Connection {
     cut: Cell<bool>,
     /// Frames handed on, less replies sent: what a half-closed peer may still wait for.
     owed: Cell<u64>,
-    /// The peer said that it sends no more; `written` tells each progress of the output then.
-    half_closed: Cell<bool>,
+    /// Somebody waits for the output to be empty; `written` tells it then.
+    watched: Cell<bool>,
     written: Notify,
 }
 
@@ -61,7 +61,7 @@ impl Connection {
             writing: Cell::new(false),
             cut: Cell::new(false),
             owed: Cell::new(0),
-            half_closed: Cell::new(false),
+            watched: Cell::new(false),
             written: Notify::new(),
         }
     }
@@ -107,7 +107,7 @@ impl Connection {
                     if out.capacity() > KEEP_OUT {
                         *out = BytesMut::new();
                     }
-                    if self.half_closed.get() {
+                    if self.watched.get() {
                         self.written.notify_one();
                     }
                 }
@@ -150,7 +150,7 @@ impl Connection {
     /// The peer sends no more, but may read what it asked for (`printf … | nc`): waits for that, not longer
     /// than a reply may take.
     async fn finish_output(&self, budget: Duration) {
-        self.half_closed.set(true);
+        self.watched.set(true);
         let all_written = async {
             while !self.cut.get() && (self.owed.get() > 0 || !self.out.borrow().is_empty()) {
                 self.written.notified().await;
@@ -158,6 +158,16 @@ impl Connection {
         };
         // Past the budget no reply comes any more.
         let _ = tokio::time::timeout(budget, all_written).await;
+    }
+
+    /// Waits until all output is written or the connection is cut.
+    pub(super) async fn all_written(&self) {
+        self.watched.set(true);
+        while !self.cut.get() && !self.out.borrow().is_empty() {
+            self.written.notified().await;
+        }
+        // Whoever else waits for the same.
+        self.written.notify_one();
     }
 
     /// Says that nothing more comes, then reads on for a moment without looking: closing a socket with unread

@@ -48,7 +48,8 @@ pub struct Inbound {
     pub link: usize,
     /// Where the reply goes.
     pub conn: ConnId,
-    /// The message, without prefix and header; never empty.
+    /// The message, without prefix and header; never empty. It shares the read buffer: copy what has to
+    /// outlive the reply.
     pub frame: Bytes,
     /// The `header_bytes` to be echoed with the reply.
     pub header: Bytes,
@@ -239,6 +240,19 @@ impl SwitchHandle {
         }
     }
 
+    /// Flushes, then waits until every peer took its replies, at most this long: the last step of a drain.
+    pub async fn settle(&self, at_most: Duration) {
+        self.flush();
+        let open: Vec<_> = self.shared.table.borrow().all().collect();
+        let all = async {
+            for connection in open {
+                connection.all_written().await;
+            }
+        };
+        // A peer that does not read is not waited for any longer.
+        let _ = tokio::time::timeout(at_most, all).await;
+    }
+
     /// Ends one connection at once; the sink hears `closed`.
     pub fn close(&self, conn: ConnId) {
         if let Some(connection) = self.shared.table.borrow().find(conn) {
@@ -343,6 +357,10 @@ impl Table {
     fn find(&self, id: ConnId) -> Option<Rc<Connection>> {
         let slot = self.slots.get(id.slot as usize).filter(|slot| slot.generation == id.generation)?;
         slot.connection.clone()
+    }
+
+    fn all(&self) -> impl Iterator<Item = Rc<Connection>> {
+        self.slots.iter().filter_map(|slot| slot.connection.clone())
     }
 
     fn remove(&mut self, id: ConnId) -> bool {

@@ -100,3 +100,47 @@ pub fn init_metrics() {
 pub fn render() -> String {
     RECORDER.get().and_then(Option::as_ref).map(PrometheusHandle::render).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shard_counts_is_rendered() {
+        init_metrics();
+        let mut shard = ShardMetrics::start(&["telemetry-test".to_owned()]).expect("a thread");
+        shard.request(0, 100);
+        shard.request(0, 100);
+        shard.request(0, 999);
+        shard.request(7, 100);
+        shard.decision(OutcomeLabel::Declined, "telemetry_test", FundingLabel::Pool);
+        shard.frame_rejected(0, "undecodable");
+        shard.shed("telemetry_test");
+        shard.stage(Stage::Total, Duration::from_micros(180));
+        shard.journal_batch(Duration::from_micros(120), 3, 4096);
+        shard.in_flight(0, 5);
+        let wanted = [
+            r#"auth_requests_total{link="telemetry-test",mti="0100"} 2"#,
+            r#"auth_requests_total{link="telemetry-test",mti="other"} 1"#,
+            r#"auth_decisions_total{outcome="declined",reason="telemetry_test",funding="pool"} 1"#,
+            r#"auth_frames_rejected_total{link="telemetry-test",reason="undecodable"} 1"#,
+            r#"auth_shed_total{reason="telemetry_test"} 1"#,
+            r#"auth_tap_seconds_bucket{stage="total",le="0.00015"} 0"#,
+            r#"auth_tap_seconds_bucket{stage="total",le="0.0002"} 1"#,
+            r#"journal_batch_events_bucket{le="4"} 1"#,
+            r#"auth_link_in_flight{link="telemetry-test"} 5"#,
+            "# TYPE auth_late_replies_suppressed_total counter",
+        ];
+        let until = std::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            shard.flush();
+            let text = render();
+            let missing: Vec<_> = wanted.iter().filter(|line| !text.contains(**line)).collect();
+            if missing.is_empty() {
+                break;
+            }
+            assert!(std::time::Instant::now() < until, "{missing:?} not in\n{text}");
+            std::thread::yield_now();
+        }
+    }
+}
