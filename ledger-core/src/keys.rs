@@ -30,22 +30,16 @@ const KEYED_HASH_CONTEXT: &str = "card authorization ledger 2026 keyed hash v1";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// The text is not 64 hexadecimal digits.
-    #[error(
-        "the master key is not 64 hexadecimal digits: restore the master key file from its copy"
-    )]
+    #[error("the master key is not 64 hexadecimal digits: restore the master key file from its copy")]
     BadMasterKey,
     /// The check value does not fit: another master key made these wrapped keys.
-    #[error(
-        "this master key did not make this journal: point the configuration at the one that did"
-    )]
+    #[error("this master key did not make this journal: point the configuration at the one that did")]
     WrongMasterKey,
     /// The master key is right but a wrapped key is not what it wrapped.
     #[error("a wrapped key is damaged: restore the journal from a copy")]
     DamagedKey,
     /// The sealed bytes name a data key this keyring does not hold.
-    #[error(
-        "sealed under data key {0}, which this journal does not hold: the bytes are damaged or foreign"
-    )]
+    #[error("sealed under data key {0}, which this journal does not hold: the bytes are damaged or foreign")]
     UnknownKey(u8),
     /// The sealed bytes, or the place they are said to come from, were changed.
     #[error("the sealed bytes do not open at this place: they are damaged or moved")]
@@ -75,9 +69,7 @@ impl MasterKey {
         for (byte, pair) in key.0.iter_mut().zip(digits.chunks_exact(2)) {
             let mut value = 0u8;
             for digit in pair {
-                let nibble = char::from(*digit)
-                    .to_digit(16)
-                    .ok_or(KeyError::BadMasterKey)?;
+                let nibble = char::from(*digit).to_digit(16).ok_or(KeyError::BadMasterKey)?;
                 value = (value << 4) | u8::try_from(nibble).map_err(|_| KeyError::BadMasterKey)?;
             }
             *byte = value;
@@ -147,10 +139,7 @@ pub struct Nonce {
 
 impl Nonce {
     fn bytes(self) -> [u8; 12] {
-        debug_assert!(
-            self.epoch <= MAX_EPOCH && self.seq >> 56 == 0,
-            "nonce out of range"
-        );
+        debug_assert!(self.epoch <= MAX_EPOCH && self.seq >> 56 == 0, "nonce out of range");
         let [e0, e1, e2, _] = self.epoch.to_le_bytes();
         let [s0, s1, s2, s3, s4, s5, s6, _] = self.seq.to_le_bytes();
         let [f0, f1] = self.field.to_le_bytes();
@@ -178,10 +167,7 @@ impl Keyring {
         let cipher = master.wrapping();
         let wrapped = WrappedKeys {
             current: 1,
-            data: vec![WrappedDataKey {
-                id: 1,
-                bytes: wrap(&cipher, Purpose::Data(1), &data),
-            }],
+            data: vec![WrappedDataKey { id: 1, bytes: wrap(&cipher, Purpose::Data(1), &data) }],
             fingerprint: wrap(&cipher, Purpose::Fingerprint, &fingerprint),
             check: master.check(),
         };
@@ -214,19 +200,10 @@ impl Keyring {
             let opened = unwrap(&cipher, Purpose::Data(key.id), &key.bytes)?;
             data.push((key.id, Aes256GcmSiv::new((&*opened).into())));
         }
-        let current = data
-            .iter()
-            .position(|(id, _)| *id == wrapped.current)
-            .ok_or(KeyError::DamagedKey)?;
+        let current = data.iter().position(|(id, _)| *id == wrapped.current).ok_or(KeyError::DamagedKey)?;
         let fingerprint = unwrap(&cipher, Purpose::Fingerprint, &wrapped.fingerprint)?;
         let keyed_hash = Zeroizing::new(blake3::derive_key(KEYED_HASH_CONTEXT, &*fingerprint));
-        Ok(Self {
-            data,
-            current,
-            fingerprint,
-            keyed_hash,
-            wrapped: wrapped.clone(),
-        })
+        Ok(Self { data, current, fingerprint, keyed_hash, wrapped: wrapped.clone() })
     }
 
     /// Appends the sealed form of `plain` to `out`: key id (1 byte), cipher text, tag (16 bytes).
@@ -252,25 +229,14 @@ impl Keyring {
     /// [`KeyError::UnknownKey`] or [`KeyError::NotAuthentic`].
     pub fn open(&self, nonce: Nonce, sealed: &[u8]) -> Result<Vec<u8>, KeyError> {
         let (id, rest) = sealed.split_first().ok_or(KeyError::NotAuthentic)?;
-        let (_, cipher) = self
-            .data
-            .iter()
-            .find(|(known, _)| known == id)
-            .ok_or(KeyError::UnknownKey(*id))?;
-        let (body, tag) = rest
-            .split_last_chunk::<TAG>()
-            .ok_or(KeyError::NotAuthentic)?;
+        let (_, cipher) = self.data.iter().find(|(known, _)| known == id).ok_or(KeyError::UnknownKey(*id))?;
+        let (body, tag) = rest.split_last_chunk::<TAG>().ok_or(KeyError::NotAuthentic)?;
         if nonce.epoch > MAX_EPOCH || nonce.seq >> 56 != 0 {
             return Err(KeyError::NotAuthentic);
         }
         let mut plain = body.to_vec();
         cipher
-            .decrypt_in_place_detached(
-                &GcmNonce::from(nonce.bytes()),
-                &[*id],
-                &mut plain,
-                Tag::from_slice(tag),
-            )
+            .decrypt_in_place_detached(&GcmNonce::from(nonce.bytes()), &[*id], &mut plain, Tag::from_slice(tag))
             .map_err(|_| KeyError::NotAuthentic)?;
         Ok(plain)
     }
@@ -288,10 +254,7 @@ impl Keyring {
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keyring")
-            .field("data_keys", &self.data.len())
-            .field("secrets", &"****")
-            .finish()
+        f.debug_struct("Keyring").field("data_keys", &self.data.len()).field("secrets", &"****").finish()
     }
 }
 
@@ -333,22 +296,11 @@ fn wrap(cipher: &Aes256GcmSiv, purpose: Purpose, key: &[u8; 32]) -> [u8; WRAPPED
     wrapped
 }
 
-fn unwrap(
-    cipher: &Aes256GcmSiv,
-    purpose: Purpose,
-    wrapped: &[u8; WRAPPED],
-) -> Result<Zeroizing<[u8; 32]>, KeyError> {
-    let (body, tag) = wrapped
-        .split_first_chunk::<32>()
-        .ok_or(KeyError::DamagedKey)?;
+fn unwrap(cipher: &Aes256GcmSiv, purpose: Purpose, wrapped: &[u8; WRAPPED]) -> Result<Zeroizing<[u8; 32]>, KeyError> {
+    let (body, tag) = wrapped.split_first_chunk::<32>().ok_or(KeyError::DamagedKey)?;
     let mut key = Zeroizing::new(*body);
     cipher
-        .decrypt_in_place_detached(
-            &purpose.nonce(),
-            &purpose.label(),
-            &mut *key,
-            Tag::from_slice(tag),
-        )
+        .decrypt_in_place_detached(&purpose.nonce(), &purpose.label(), &mut *key, Tag::from_slice(tag))
         .map_err(|_| KeyError::DamagedKey)?;
     Ok(key)
 }
@@ -372,11 +324,7 @@ mod tests {
         (master, ring)
     }
 
-    const AT: Nonce = Nonce {
-        epoch: 3,
-        seq: 77,
-        field: 1,
-    };
+    const AT: Nonce = Nonce { epoch: 3, seq: 77, field: 1 };
 
     #[test]
     fn what_is_sealed_opens_only_where_it_was_sealed() {
@@ -391,14 +339,8 @@ mod tests {
             Nonce { epoch: 4, ..AT },
             Nonce { seq: 78, ..AT },
             Nonce { field: 2, ..AT },
-            Nonce {
-                epoch: u32::MAX,
-                ..AT
-            },
-            Nonce {
-                seq: u64::MAX,
-                ..AT
-            },
+            Nonce { epoch: u32::MAX, ..AT },
+            Nonce { seq: u64::MAX, ..AT },
         ] {
             assert_eq!(again.open(moved, sealed), Err(KeyError::NotAuthentic));
         }
@@ -423,67 +365,34 @@ mod tests {
     fn a_wrong_master_key_is_told_from_damage() {
         let (master, ring) = ring();
         let other = MasterKey::from_bytes([8; 32]);
-        assert_eq!(
-            Keyring::unwrap(&other, &ring.wrapped()).unwrap_err(),
-            KeyError::WrongMasterKey
-        );
+        assert_eq!(Keyring::unwrap(&other, &ring.wrapped()).unwrap_err(), KeyError::WrongMasterKey);
         let mut bent = ring.wrapped();
         bent.data[0].bytes[3] ^= 1;
-        assert_eq!(
-            Keyring::unwrap(&master, &bent).unwrap_err(),
-            KeyError::DamagedKey
-        );
+        assert_eq!(Keyring::unwrap(&master, &bent).unwrap_err(), KeyError::DamagedKey);
         let mut bent = ring.wrapped();
         bent.fingerprint[40] ^= 1;
-        assert_eq!(
-            Keyring::unwrap(&master, &bent).unwrap_err(),
-            KeyError::DamagedKey
-        );
+        assert_eq!(Keyring::unwrap(&master, &bent).unwrap_err(), KeyError::DamagedKey);
     }
 
     #[test]
     fn fingerprints_and_hashes_survive_a_restart() {
         let (master, ring) = ring();
         let again = Keyring::unwrap(&master, &ring.wrapped()).unwrap();
-        assert_eq!(
-            ring.fingerprint(b"5351101234564242"),
-            again.fingerprint(b"5351101234564242")
-        );
-        assert_ne!(
-            ring.fingerprint(b"5351101234564242"),
-            ring.fingerprint(b"5351101234564243")
-        );
-        assert_eq!(
-            ring.keyed_hash().update(b"k").finalize(),
-            again.keyed_hash().update(b"k").finalize()
-        );
-        assert_ne!(
-            ring.keyed_hash().update(b"k").finalize().as_bytes()[..16],
-            ring.fingerprint(b"k")
-        );
+        assert_eq!(ring.fingerprint(b"5351101234564242"), again.fingerprint(b"5351101234564242"));
+        assert_ne!(ring.fingerprint(b"5351101234564242"), ring.fingerprint(b"5351101234564243"));
+        assert_eq!(ring.keyed_hash().update(b"k").finalize(), again.keyed_hash().update(b"k").finalize());
+        assert_ne!(ring.keyed_hash().update(b"k").finalize().as_bytes()[..16], ring.fingerprint(b"k"));
     }
 
     #[test]
     fn hex_goes_both_ways_and_nothing_prints_a_key() {
         let master = MasterKey::from_bytes(std::array::from_fn(|i| (i * 7) as u8));
         let text = master.to_hex();
-        assert_eq!(
-            MasterKey::from_hex(&format!("{}\n", *text)).unwrap().0,
-            master.0
-        );
-        assert_eq!(
-            MasterKey::from_hex("zz").unwrap_err(),
-            KeyError::BadMasterKey
-        );
-        assert_eq!(
-            MasterKey::from_hex(&"g".repeat(64)).unwrap_err(),
-            KeyError::BadMasterKey
-        );
+        assert_eq!(MasterKey::from_hex(&format!("{}\n", *text)).unwrap().0, master.0);
+        assert_eq!(MasterKey::from_hex("zz").unwrap_err(), KeyError::BadMasterKey);
+        assert_eq!(MasterKey::from_hex(&"g".repeat(64)).unwrap_err(), KeyError::BadMasterKey);
         assert_eq!(format!("{master:?}"), "MasterKey(****)");
         let (_, ring) = ring();
-        assert_eq!(
-            format!("{ring:?}"),
-            r#"Keyring { data_keys: 1, secrets: "****" }"#
-        );
+        assert_eq!(format!("{ring:?}"), r#"Keyring { data_keys: 1, secrets: "****" }"#);
     }
 }

@@ -14,13 +14,9 @@ fn what_was_committed_is_there_after_a_reopen() {
     let dir = tempfile::tempdir().unwrap();
     let mut model = Model::default();
     {
-        let (mut journal, recovery) =
-            Journal::open(options(dir.path()), keys(), &mut |_| Ok(())).unwrap();
+        let (mut journal, recovery) = Journal::open(options(dir.path()), keys(), &mut |_| Ok(())).unwrap();
         assert!(recovery.created);
-        assert_eq!(
-            (recovery.last_seq, recovery.last_epoch, journal.next_seq()),
-            (0, 0, 1)
-        );
+        assert_eq!((recovery.last_seq, recovery.last_epoch, journal.next_seq()), (0, 0, 1));
         journal.start_epoch(1);
         for payload in [&b"started"[..], b"", b"a top-up", &[0; 3000]] {
             model.append(&mut journal, 1_000_000, payload);
@@ -35,19 +31,8 @@ fn what_was_committed_is_there_after_a_reopen() {
     model.forget_after(4);
     let (journal, recovery, events) = reopen(dir.path());
     assert_eq!(events, model.events);
-    assert_eq!(
-        (recovery.last_seq, recovery.last_at, recovery.last_epoch),
-        (4, 1_000_000, 1)
-    );
-    assert_eq!(
-        (
-            recovery.events,
-            recovery.blocks,
-            recovery.cut_bytes,
-            recovery.created
-        ),
-        (4, 1, 0, false)
-    );
+    assert_eq!((recovery.last_seq, recovery.last_at, recovery.last_epoch), (4, 1_000_000, 1));
+    assert_eq!((recovery.events, recovery.blocks, recovery.cut_bytes, recovery.created), (4, 1, 0, false));
     assert_eq!(journal.next_seq(), 5);
 }
 
@@ -61,11 +46,7 @@ fn sequences_and_epochs_go_on_after_a_reopen() {
         assert_eq!(recovery.last_epoch, epoch - 1);
         journal.start_epoch(recovery.last_epoch + 1);
         for turn in 0..3 {
-            model.append(
-                &mut journal,
-                i64::from(epoch) * 10 + turn,
-                format!("{epoch}/{turn}").as_bytes(),
-            );
+            model.append(&mut journal, i64::from(epoch) * 10 + turn, format!("{epoch}/{turn}").as_bytes());
             journal.commit().unwrap();
         }
         assert_eq!(journal.durable_seq(), u64::from(epoch) * 3);
@@ -84,21 +65,14 @@ fn an_epoch_that_does_not_rise_stops_the_journal() {
         journal.commit().unwrap();
         journal.start_epoch(bad);
         Model::default().append(&mut journal, 0, b"started");
-        assert!(matches!(
-            journal.commit(),
-            Err(JournalError::Poisoned { .. })
-        ));
+        assert!(matches!(journal.commit(), Err(JournalError::Poisoned { .. })));
     }
 }
 
 #[test]
 fn keys_seal_the_same_before_and_after_a_reopen() {
     let dir = tempfile::tempdir().unwrap();
-    let nonce = ledger_core::keys::Nonce {
-        epoch: 1,
-        seq: 1,
-        field: 2,
-    };
+    let nonce = ledger_core::keys::Nonce { epoch: 1, seq: 1, field: 2 };
     let mut sealed = Vec::new();
     let fingerprint = {
         let (journal, ..) = reopen(dir.path());
@@ -107,10 +81,7 @@ fn keys_seal_the_same_before_and_after_a_reopen() {
     };
     let (journal, ..) = reopen(dir.path());
     assert_eq!(journal.keyring().open(nonce, &sealed).unwrap(), b"track");
-    assert_eq!(
-        journal.keyring().fingerprint(b"5351101234564242"),
-        fingerprint
-    );
+    assert_eq!(journal.keyring().fingerprint(b"5351101234564242"), fingerprint);
 }
 
 #[test]
@@ -129,11 +100,7 @@ fn many_segments_are_turned_over_and_read_back() {
             let (mut journal, _) = Journal::open(options.clone(), keys(), &mut |_| Ok(())).unwrap();
             journal.start_epoch(1);
             for turn in 0..100i64 {
-                model.append(
-                    &mut journal,
-                    turn,
-                    &vec![turn as u8; 200 * turn as usize % 9000],
-                );
+                model.append(&mut journal, turn, &vec![turn as u8; 200 * turn as usize % 9000]);
                 journal.commit().unwrap();
             }
             assert!(journal.stats().segments.load(Ordering::Relaxed) > 5);
@@ -175,18 +142,9 @@ fn an_event_beyond_a_block_stops_the_journal_and_leaves_it_whole() {
         model.append(&mut journal, 0, b"small");
         journal.commit().unwrap();
         Model::default().append(&mut journal, 0, &[1; 70_000]);
-        assert!(matches!(
-            journal.commit(),
-            Err(JournalError::EventTooLarge { seq: 2, .. })
-        ));
-        assert!(matches!(
-            journal.commit(),
-            Err(JournalError::Poisoned { .. })
-        ));
-        assert!(matches!(
-            journal.complete(),
-            Err(JournalError::Poisoned { .. })
-        ));
+        assert!(matches!(journal.commit(), Err(JournalError::EventTooLarge { seq: 2, .. })));
+        assert!(matches!(journal.commit(), Err(JournalError::Poisoned { .. })));
+        assert!(matches!(journal.complete(), Err(JournalError::Poisoned { .. })));
     }
     assert_eq!(reopen(dir.path()).2, model.events);
 }
@@ -199,47 +157,25 @@ fn a_reader_sees_durable_events_only() {
     let reader = journal.reader();
     let mut follower = reader.follow(1);
     let mut model = Model::default();
-    assert!(matches!(
-        reader.read(1),
-        Err(JournalError::NotDurable { seq: 1, durable: 0 })
-    ));
+    assert!(matches!(reader.read(1), Err(JournalError::NotDurable { seq: 1, durable: 0 })));
     assert!(follower.next_block().unwrap().is_none());
     for turn in 0..60u8 {
         for _ in 0..3 {
-            model.append(
-                &mut journal,
-                i64::from(turn) - 30,
-                &vec![turn; usize::from(turn) * 40],
-            );
+            model.append(&mut journal, i64::from(turn) - 30, &vec![turn; usize::from(turn) * 40]);
         }
         let before = journal.durable_seq();
-        assert!(matches!(
-            reader.read(before + 1),
-            Err(JournalError::NotDurable { .. })
-        ));
+        assert!(matches!(reader.read(before + 1), Err(JournalError::NotDurable { .. })));
         journal.submit().unwrap();
-        assert!(matches!(
-            reader.read(before + 1),
-            Err(JournalError::NotDurable { .. })
-        ));
+        assert!(matches!(reader.read(before + 1), Err(JournalError::NotDurable { .. })));
         assert!(follower.next_block().unwrap().is_none());
         journal.complete().unwrap();
         let block = follower.next_block().unwrap().unwrap();
-        assert_eq!(
-            (block.first_seq(), block.last_seq(), block.iter().count()),
-            (before + 1, before + 3, 3)
-        );
+        assert_eq!((block.first_seq(), block.last_seq(), block.iter().count()), (before + 1, before + 3, 3));
     }
-    assert!(matches!(
-        reader.read(0),
-        Err(JournalError::NotDurable { .. })
-    ));
+    assert!(matches!(reader.read(0), Err(JournalError::NotDurable { .. })));
     for event in &model.events {
         let read = reader.read(event.seq).unwrap();
-        assert_eq!(
-            (read.at, read.epoch, &read.payload),
-            (event.at, event.epoch, &event.payload)
-        );
+        assert_eq!((read.at, read.epoch, &read.payload), (event.at, event.epoch, &event.payload));
     }
 }
 
@@ -282,12 +218,7 @@ fn a_follower_crosses_segments_from_any_sequence_while_the_writer_writes() {
     }
     for follower in followers {
         let (from, events) = follower.join().unwrap();
-        let expected: Vec<_> = model
-            .events
-            .iter()
-            .filter(|event| event.seq >= from)
-            .cloned()
-            .collect();
+        let expected: Vec<_> = model.events.iter().filter(|event| event.seq >= from).cloned().collect();
         assert_eq!(events, expected, "from {from}");
     }
 }
@@ -308,11 +239,7 @@ fn a_change_of_the_segment_size_keeps_old_segments() {
         assert_eq!(events, model.events);
         journal.start_epoch(recovery.last_epoch + 1);
         for event in 0..30 {
-            let len = if event == 7 {
-                pages as usize * 4096 - 3 * 4096
-            } else {
-                3000
-            };
+            let len = if event == 7 { pages as usize * 4096 - 3 * 4096 } else { 3000 };
             model.append(&mut journal, turn as i64, &vec![event; len]);
             journal.commit().unwrap();
         }
@@ -332,10 +259,7 @@ fn zeros_inside_events_are_not_taken_for_sectors_never_written() {
             journal.commit().unwrap();
         }
         for event in &model.events {
-            assert_eq!(
-                journal.reader().read(event.seq).unwrap().payload,
-                event.payload
-            );
+            assert_eq!(journal.reader().read(event.seq).unwrap().payload, event.payload);
         }
     }
     let (segment, offset, len) = journal_common::last_block(dir.path());

@@ -19,10 +19,7 @@ pub(super) struct OpenBlock {
 impl OpenBlock {
     /// A block with room for `payload` bytes of records. The room costs no memory before it is touched.
     pub(super) fn with_room(payload: usize) -> Self {
-        let mut block = Self {
-            buf: Vec::with_capacity(pages(BLOCK_HEADER + payload) + 2 * PAGE),
-            ..Self::default()
-        };
+        let mut block = Self { buf: Vec::with_capacity(pages(BLOCK_HEADER + payload) + 2 * PAGE), ..Self::default() };
         block.clear();
         block
     }

@@ -166,17 +166,13 @@ pub enum JournalError {
         last: u32,
     },
     /// An earlier write or sync failed; nothing is written after that.
-    #[error(
-        "the journal stopped at an earlier failure ({first}): restart the process, it recovers what is durable"
-    )]
+    #[error("the journal stopped at an earlier failure ({first}): restart the process, it recovers what is durable")]
     Poisoned {
         /// The failure that stopped it.
         first: String,
     },
     /// An event that is not durable, or never was, was asked for.
-    #[error(
-        "event {seq} is not durable (the last durable one is {durable}): ask again later, or for another"
-    )]
+    #[error("event {seq} is not durable (the last durable one is {durable}): ask again later, or for another")]
     NotDurable {
         /// The sequence asked for.
         seq: u64,
@@ -186,24 +182,11 @@ pub enum JournalError {
 }
 
 impl JournalError {
-    pub(crate) fn io(
-        file: &Path,
-        offset: u64,
-        what: &'static str,
-    ) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io {
-            file: file.to_owned(),
-            offset,
-            what,
-            source,
-        }
+    pub(crate) fn io(file: &Path, offset: u64, what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { file: file.to_owned(), offset, what, source }
     }
 
     pub(crate) fn corrupt(file: &Path, offset: u64, what: &'static str) -> Self {
-        Self::Corrupt {
-            file: file.to_owned(),
-            offset,
-            what,
-        }
+        Self::Corrupt { file: file.to_owned(), offset, what }
     }
 }

@@ -12,6 +12,10 @@ use rustix::fs::{Advice, FallocateFlags, OFlags, fadvise, fallocate};
 /// Every block, header and segment is a multiple of this, and every write starts at one.
 pub const PAGE: usize = 4096;
 
+/// Files with which the directory is tried at start, and removed again.
+pub(super) const DIRECT_TRIAL: &str = "direct.tmp";
+pub(super) const WRITABLE_TRIAL: &str = "writable.tmp";
+
 /// How a segment is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -97,10 +101,7 @@ impl Disk for RealDisk {
             let entry = entry?;
             let meta = entry.metadata()?;
             if let (true, Ok(name)) = (meta.is_file(), entry.file_name().into_string()) {
-                entries.push(Entry {
-                    name,
-                    len: meta.len(),
-                });
+                entries.push(Entry { name, len: meta.len() });
             }
         }
         Ok(entries)
@@ -110,12 +111,7 @@ impl Disk for RealDisk {
         let path = dir.join("lock");
         let (file, taken) = match kind {
             LockKind::Exclusive => {
-                let file = OpenOptions::new()
-                    .read(true)
-                    .write(true)
-                    .create(true)
-                    .truncate(false)
-                    .open(path)?;
+                let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
                 let taken = file.try_lock();
                 (file, taken)
             }
@@ -140,12 +136,9 @@ impl Disk for RealDisk {
 
     fn takes_direct(&self, dir: &Path) -> bool {
         // Some file systems take the flag at open and refuse the write, so one real page is tried.
-        let path = dir.join("direct.tmp");
+        let path = dir.join(DIRECT_TRIAL);
         let page = AlignedBuf::filled(PAGE, 1);
-        let taken = self
-            .create(&path, Access::Direct)
-            .and_then(|file| file.write_at(0, page.bytes()))
-            .is_ok();
+        let taken = self.create(&path, Access::Direct).and_then(|file| file.write_at(0, page.bytes())).is_ok();
         let removed = match fs::remove_file(&path) {
             Ok(()) => true,
             Err(error) => error.kind() == io::ErrorKind::NotFound,
@@ -154,20 +147,12 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, file: &Path, access: Access) -> io::Result<Box<dyn SegmentFile>> {
-        let file = with_flags(access)
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(file)?;
+        let file = with_flags(access).read(true).write(true).create(true).truncate(true).open(file)?;
         Ok(Box::new(RealFile { file, access }))
     }
 
     fn open(&self, file: &Path, access: Access) -> io::Result<Box<dyn SegmentFile>> {
-        let file = with_flags(access)
-            .read(true)
-            .write(access != Access::Read)
-            .open(file)?;
+        let file = with_flags(access).read(true).write(access != Access::Read).open(file)?;
         Ok(Box::new(RealFile { file, access }))
     }
 
@@ -224,12 +209,7 @@ impl SegmentFile for RealFile {
     }
 
     fn forget(&self, offset: u64, len: u64) {
-        let _ = fadvise(
-            &self.file,
-            offset,
-            std::num::NonZeroU64::new(len),
-            Advice::DontNeed,
-        );
+        let _ = fadvise(&self.file, offset, std::num::NonZeroU64::new(len), Advice::DontNeed);
     }
 }
 
@@ -260,14 +240,10 @@ impl AlignedBuf {
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.memory
-            .get(self.start..self.start + self.len)
-            .unwrap_or_default()
+        self.memory.get(self.start..self.start + self.len).unwrap_or_default()
     }
 
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        self.memory
-            .get_mut(self.start..self.start + self.len)
-            .unwrap_or_default()
+        self.memory.get_mut(self.start..self.start + self.len).unwrap_or_default()
     }
 }

@@ -138,10 +138,7 @@ pub(super) fn write_segment_header(header: &SegmentHeader, page: &mut [u8]) {
 }
 
 fn header_page_crc(page: &[u8]) -> u32 {
-    let (before, after) = (
-        page.get(..12).unwrap_or_default(),
-        page.get(16..).unwrap_or_default(),
-    );
+    let (before, after) = (page.get(..12).unwrap_or_default(), page.get(16..).unwrap_or_default());
     crc32c::crc32c_append(crc32c::crc32c(before), after)
 }
 
@@ -150,18 +147,11 @@ pub(super) fn read_segment_header(page: &[u8]) -> HeaderPage {
     if is_zero(page) {
         return HeaderPage::Zero;
     }
-    let bad = HeaderPage::Bad {
-        torn: has_zero_sector(page),
-    };
+    let bad = HeaderPage::Bad { torn: has_zero_sector(page) };
     let mut fields = Fields { rest: page };
-    let Some((magic, version, _reserved, crc)) = (|| {
-        Some((
-            fields.bytes::<8>()?,
-            fields.u16()?,
-            fields.u16()?,
-            fields.u32()?,
-        ))
-    })() else {
+    let Some((magic, version, _reserved, crc)) =
+        (|| Some((fields.bytes::<8>()?, fields.u16()?, fields.u16()?, fields.u32()?)))()
+    else {
         return bad;
     };
     // Magic, version and CRC keep their places in every format, so a newer one is told from damage.
@@ -194,27 +184,10 @@ fn read_header_fields(fields: &mut Fields<'_>) -> Option<SegmentHeader> {
     }
     let mut data = Vec::with_capacity(count);
     for _ in 0..count {
-        data.push(WrappedDataKey {
-            id: fields.u8()?,
-            bytes: fields.bytes()?,
-        });
+        data.push(WrappedDataKey { id: fields.u8()?, bytes: fields.bytes()? });
     }
-    let keys = WrappedKeys {
-        current,
-        data,
-        fingerprint,
-        check,
-    };
-    Some(SegmentHeader {
-        engine_id,
-        shard,
-        number,
-        segment_bytes,
-        spare_bytes,
-        first_seq,
-        previous,
-        keys,
-    })
+    let keys = WrappedKeys { current, data, fingerprint, check };
+    Some(SegmentHeader { engine_id, shard, number, segment_bytes, spare_bytes, first_seq, previous, keys })
 }
 
 /// The hash that the first block of a segment carries: it binds the header into the chain.
@@ -327,17 +300,13 @@ fn write_block_header(header: &BlockHeader, block: &mut [u8]) -> Option<()> {
 
 /// Reads a block's header, or says what is wrong with it.
 pub(super) fn read_block_header(page: &[u8]) -> Result<BlockHeader, &'static str> {
-    let head = page
-        .get(..BLOCK_HEADER)
-        .ok_or("cut within a block header")?;
+    let head = page.get(..BLOCK_HEADER).ok_or("cut within a block header")?;
     let mut fields = Fields { rest: head };
     let short = "cut within a block header";
     if fields.bytes::<8>().ok_or(short)? != BLOCK_MAGIC {
         return Err("no block starts here");
     }
-    let mut tail = Fields {
-        rest: head.get(88..).ok_or(short)?,
-    };
+    let mut tail = Fields { rest: head.get(88..).ok_or(short)? };
     if tail.u32().ok_or(short)? != crc32c::crc32c(head.get(..88).ok_or(short)?) {
         return Err("the block header's CRC does not fit");
     }
@@ -367,9 +336,7 @@ pub(super) fn read_block_header(page: &[u8]) -> Result<BlockHeader, &'static str
 pub(super) fn check_block(header: &BlockHeader, block: &[u8]) -> Result<Hash, &'static str> {
     let short = "a block runs past the end of its segment";
     let (head, body) = block.split_at_checked(BLOCK_HEADER).ok_or(short)?;
-    let mut tail = Fields {
-        rest: head.get(92..).ok_or(short)?,
-    };
+    let mut tail = Fields { rest: head.get(92..).ok_or(short)? };
     let crc = crc32c::crc32c_append(crc32c::crc32c(head.get(..92).ok_or(short)?), body);
     if tail.u32().ok_or(short)? != crc {
         return Err("the block's CRC does not fit");
@@ -403,11 +370,7 @@ pub(super) fn open_payload<'a>(header: &BlockHeader, block: &'a mut [u8]) -> Opt
 fn has_sparse_sector(block: &[u8]) -> bool {
     block.as_chunks::<SECTOR>().0.iter().any(|sector| {
         let words = sector.as_chunks::<8>().0.iter();
-        words
-            .filter(|word| u64::from_ne_bytes(**word) != 0)
-            .take(4)
-            .count()
-            < 4
+        words.filter(|word| u64::from_ne_bytes(**word) != 0).take(4).count() < 4
     })
 }
 
@@ -486,21 +449,13 @@ pub(super) struct Records<'a> {
 
 impl<'a> Records<'a> {
     pub(super) fn new(header: &BlockHeader, payload: &'a [u8]) -> Self {
-        Self {
-            fields: payload,
-            at: header.at,
-            epoch: header.epoch,
-            seq: header.first_seq,
-            left: header.count,
-        }
+        Self { fields: payload, at: header.at, epoch: header.epoch, seq: header.first_seq, left: header.count }
     }
 
     fn read(&mut self) -> Option<Record<'a>> {
         let mut outer = Fields { rest: self.fields };
         let len = usize::try_from(outer.u32()?).ok()?;
-        let mut inner = Fields {
-            rest: outer.take(len)?,
-        };
+        let mut inner = Fields { rest: outer.take(len)? };
         let mut word = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = inner.u8()?;
@@ -512,12 +467,7 @@ impl<'a> Records<'a> {
             if byte & 0x80 == 0 {
                 let delta = (word >> 1).cast_signed() ^ -((word & 1).cast_signed());
                 let at = self.at.wrapping_add(delta);
-                let record = Record {
-                    seq: self.seq,
-                    at,
-                    epoch: self.epoch,
-                    payload: inner.rest,
-                };
+                let record = Record { seq: self.seq, at, epoch: self.epoch, payload: inner.rest };
                 self.fields = outer.rest;
                 self.seq = self.seq.checked_add(1)?;
                 return Some(record);

@@ -21,12 +21,7 @@ pub(super) struct SegmentIndex {
 
 impl SegmentIndex {
     /// An index with room for every block a segment of `segment_bytes` can hold.
-    pub(super) fn with_room(
-        number: u32,
-        first_seq: u64,
-        segment_bytes: u64,
-        known: &[(u64, u64)],
-    ) -> Self {
+    pub(super) fn with_room(number: u32, first_seq: u64, segment_bytes: u64, known: &[(u64, u64)]) -> Self {
         let room = usize::try_from(segment_bytes).unwrap_or(usize::MAX) / PAGE;
         Self::exact(number, first_seq, room.max(known.len()), known)
     }
@@ -38,12 +33,7 @@ impl SegmentIndex {
 
     fn exact(number: u32, first_seq: u64, room: usize, known: &[(u64, u64)]) -> Self {
         let entries = (0..room).map(|_| AtomicU64::new(0)).collect();
-        let index = Self {
-            number,
-            first_seq,
-            entries,
-            len: AtomicU32::new(0),
-        };
+        let index = Self { number, first_seq, entries, len: AtomicU32::new(0) };
         for (seq, offset) in known {
             index.publish(*seq, *offset);
         }
@@ -71,10 +61,7 @@ impl SegmentIndex {
             return None;
         }
         let entry = self.entries.get(at as usize)?.load(Ordering::Relaxed);
-        Some((
-            self.first_seq + (entry >> 32),
-            (entry & 0xFFFF_FFFF) * PAGE as u64,
-        ))
+        Some((self.first_seq + (entry >> 32), (entry & 0xFFFF_FFFF) * PAGE as u64))
     }
 
     /// The block that holds `seq`, if this segment does: the last that begins at or before it.
@@ -101,19 +88,14 @@ pub(super) struct Segments {
 
 impl Segments {
     pub(super) fn new() -> Self {
-        Self {
-            chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect(),
-            len: AtomicU32::new(0),
-        }
+        Self { chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect(), len: AtomicU32::new(0) }
     }
 
     /// Adds the next segment. Only the writer calls this. False when a million segments are full.
     pub(super) fn push(&self, index: SegmentIndex) -> bool {
         let at = self.len.load(Ordering::Relaxed);
         let place = self.chunks.get(at as usize / CHUNK).and_then(|chunk| {
-            chunk
-                .get_or_init(|| (0..CHUNK).map(|_| OnceLock::new()).collect())
-                .get(at as usize % CHUNK)
+            chunk.get_or_init(|| (0..CHUNK).map(|_| OnceLock::new()).collect()).get(at as usize % CHUNK)
         });
         let pushed = place.is_some_and(|place| place.set(index).is_ok());
         if pushed {
@@ -127,11 +109,7 @@ impl Segments {
     }
 
     pub(super) fn segment(&self, at: u32) -> Option<&SegmentIndex> {
-        self.chunks
-            .get(at as usize / CHUNK)?
-            .get()?
-            .get(at as usize % CHUNK)?
-            .get()
+        self.chunks.get(at as usize / CHUNK)?.get()?.get(at as usize % CHUNK)?.get()
     }
 
     pub(super) fn last(&self) -> Option<&SegmentIndex> {

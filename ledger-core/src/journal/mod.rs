@@ -100,16 +100,10 @@ impl Options {
         let bytes = self.segment_bytes;
         if !bytes.is_multiple_of(PAGE as u64) || !(LEAST_SEGMENT..=MOST_SEGMENT).contains(&bytes) {
             let what = "must be a multiple of 4096 from 16 KiB to 2 GiB";
-            return Err(JournalError::Options {
-                option: "segment_bytes",
-                what,
-            });
+            return Err(JournalError::Options { option: "segment_bytes", what });
         }
         if self.max_batch_bytes < 1024 {
-            return Err(JournalError::Options {
-                option: "max_batch_bytes",
-                what: "must be at least 1024",
-            });
+            return Err(JournalError::Options { option: "max_batch_bytes", what: "must be at least 1024" });
         }
         Ok(())
     }
@@ -117,8 +111,7 @@ impl Options {
     /// Bytes of records one block may carry: what was asked for, if it leaves room for header and closing block.
     fn block_cap(&self) -> usize {
         let segment = usize::try_from(self.segment_bytes).unwrap_or(usize::MAX);
-        self.max_batch_bytes
-            .min(segment.saturating_sub(2 * PAGE + format::BLOCK_HEADER))
+        self.max_batch_bytes.min(segment.saturating_sub(2 * PAGE + format::BLOCK_HEADER))
     }
 }
 
@@ -146,26 +139,17 @@ impl KeySource {
     /// Opens a journal or makes a new one. Of the random bytes 64 become keys and 16 the engine's id; they are
     /// used only when the directory holds no journal yet.
     pub fn new(master: MasterKey, random: [u8; 80]) -> Self {
-        Self {
-            master: Some(master),
-            random: Some(Zeroizing::new(random)),
-        }
+        Self { master: Some(master), random: Some(Zeroizing::new(random)) }
     }
 
     /// Opens a journal that is there and makes none.
     pub fn existing(master: MasterKey) -> Self {
-        Self {
-            master: Some(master),
-            random: None,
-        }
+        Self { master: Some(master), random: None }
     }
 
     /// No master key: a journal that is there is refused, but for [`verify`], which needs no keys.
     pub fn absent() -> Self {
-        Self {
-            master: None,
-            random: None,
-        }
+        Self { master: None, random: None }
     }
 
     fn master(&self) -> Option<&MasterKey> {
@@ -173,14 +157,9 @@ impl KeySource {
     }
 
     fn birth(&self, dir: &Path) -> Result<([u8; 16], Keyring), JournalError> {
-        let absent = || JournalError::MasterKeyAbsent {
-            file: dir.to_owned(),
-            offset: 0,
-        };
+        let absent = || JournalError::MasterKeyAbsent { file: dir.to_owned(), offset: 0 };
         let master = self.master().ok_or_else(absent)?;
-        let random = self.random.as_ref().ok_or_else(|| JournalError::Empty {
-            dir: dir.to_owned(),
-        })?;
+        let random = self.random.as_ref().ok_or_else(|| JournalError::Empty { dir: dir.to_owned() })?;
         let (for_keys, rest) = random.split_first_chunk::<64>().ok_or_else(absent)?;
         let engine_id = rest.first_chunk::<16>().copied().ok_or_else(absent)?;
         Ok((engine_id, Keyring::create(master, for_keys)))
@@ -199,9 +178,7 @@ impl fmt::Debug for KeySource {
 /// [`JournalError::Io`] when the directory is there and cannot be listed.
 pub fn exists(disk: &dyn Disk, dir: &Path) -> Result<bool, JournalError> {
     match disk.list(dir) {
-        Ok(entries) => Ok(entries
-            .iter()
-            .any(|entry| segment_number(&entry.name).is_some())),
+        Ok(entries) => Ok(entries.iter().any(|entry| segment_number(&entry.name).is_some())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(JournalError::io(dir, 0, "list the directory")(error)),
     }

@@ -30,14 +30,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(disk: Arc<dyn Disk>, dir: PathBuf, tag: [u8; 8]) -> Self {
         let (durable, segments) = (AtomicU64::new(0), Segments::new());
-        Self {
-            disk,
-            dir,
-            durable,
-            segments,
-            tag,
-            files: Mutex::new(VecDeque::with_capacity(OPEN_FILES)),
-        }
+        Self { disk, dir, durable, segments, tag, files: Mutex::new(VecDeque::with_capacity(OPEN_FILES)) }
     }
 
     fn file(&self, number: u32) -> Result<Arc<dyn SegmentFile>, JournalError> {
@@ -50,10 +43,7 @@ impl Shared {
             return Ok(file);
         }
         let path = self.dir.join(segment_name(number));
-        let opened = self
-            .disk
-            .open(&path, Access::Read)
-            .map_err(JournalError::io(&path, 0, "open a segment"))?;
+        let opened = self.disk.open(&path, Access::Read).map_err(JournalError::io(&path, 0, "open a segment"))?;
         let file: Arc<dyn SegmentFile> = Arc::from(opened);
         files.truncate(OPEN_FILES - 1);
         files.push_front((number, Arc::clone(&file)));
@@ -61,12 +51,7 @@ impl Shared {
     }
 
     /// Reads and checks the block of a segment at an offset the index gave, whitening off.
-    fn block(
-        &self,
-        segment: &SegmentIndex,
-        first_seq: u64,
-        offset: u64,
-    ) -> Result<BlockRecords, JournalError> {
+    fn block(&self, segment: &SegmentIndex, first_seq: u64, offset: u64) -> Result<BlockRecords, JournalError> {
         let file = self.file(segment.number)?;
         let path = || self.dir.join(segment_name(segment.number));
         let mut bytes = Vec::new();
@@ -74,11 +59,7 @@ impl Shared {
         loop {
             match self.block_once(&*file, segment, first_seq, offset, &mut bytes) {
                 Ok(Ok(header)) => {
-                    return Ok(BlockRecords {
-                        header,
-                        bytes,
-                        from: 0,
-                    });
+                    return Ok(BlockRecords { header, bytes, from: 0 });
                 }
                 Ok(Err(what)) if again => return Err(JournalError::corrupt(&path(), offset, what)),
                 // Writes go past the page cache. Should a page from before the write have stayed there, the disk knows.
@@ -108,9 +89,7 @@ impl Shared {
             Ok(header) => header,
             Err(what) => return Ok(Err(what)),
         };
-        let ours = header.tag == self.tag
-            && header.segment == segment.number
-            && header.kind == Kind::Events;
+        let ours = header.tag == self.tag && header.segment == segment.number && header.kind == Kind::Events;
         if !ours || header.first_seq != first_seq {
             return Ok(Err("another block than the one that was written here"));
         }
@@ -124,9 +103,7 @@ impl Shared {
         if let Err(what) = format::check_block(&header, bytes) {
             return Ok(Err(what));
         }
-        Ok(format::open_payload(&header, bytes)
-            .map(|_| header)
-            .ok_or("a block runs past its end"))
+        Ok(format::open_payload(&header, bytes).map(|_| header).ok_or("a block runs past its end"))
     }
 }
 
@@ -159,40 +136,24 @@ impl Reader {
         }
         let at = self.shared.segments.find(seq).ok_or_else(missing)?;
         let segment = self.shared.segments.segment(at).ok_or_else(missing)?;
-        let (first, offset) = segment
-            .find(seq)
-            .and_then(|block| segment.block(block))
-            .ok_or_else(missing)?;
+        let (first, offset) = segment.find(seq).and_then(|block| segment.block(block)).ok_or_else(missing)?;
         let block = self.shared.block(segment, first, offset)?;
-        let found = block
-            .iter()
-            .find(|record| record.seq == seq)
-            .map(|record| OwnedRecord {
-                seq,
-                at: record.at,
-                epoch: record.epoch,
-                payload: record.payload.to_vec(),
-            });
+        let found = block.iter().find(|record| record.seq == seq).map(|record| OwnedRecord {
+            seq,
+            at: record.at,
+            epoch: record.epoch,
+            payload: record.payload.to_vec(),
+        });
         let path = || self.shared.dir.join(segment_name(segment.number));
-        found.ok_or_else(|| {
-            JournalError::corrupt(&path(), offset, "a block lacks one of its events")
-        })
+        found.ok_or_else(|| JournalError::corrupt(&path(), offset, "a block lacks one of its events"))
     }
 
     /// A cursor over durable blocks, from the one that holds `from` on.
     pub fn follow(&self, from: u64) -> Follower {
         let segments = &self.shared.segments;
         let segment = segments.find(from).unwrap_or(0);
-        let block = segments
-            .segment(segment)
-            .and_then(|segment| segment.find(from))
-            .unwrap_or(0);
-        Follower {
-            shared: Arc::clone(&self.shared),
-            segment,
-            block,
-            from,
-        }
+        let block = segments.segment(segment).and_then(|segment| segment.find(from)).unwrap_or(0);
+        Follower { shared: Arc::clone(&self.shared), segment, block, from }
     }
 }
 
@@ -264,9 +225,7 @@ impl BlockRecords {
     pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
         let payload = format::payload(&self.header, &self.bytes).unwrap_or_default();
         // The CRC held, so what cannot be read was never written; recovery refuses such a block.
-        Records::new(&self.header, payload)
-            .map_while(Result::ok)
-            .skip_while(|record| record.seq < self.from)
+        Records::new(&self.header, payload).map_while(Result::ok).skip_while(|record| record.seq < self.from)
     }
 }
 

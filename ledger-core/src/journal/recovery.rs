@@ -8,10 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::JournalError;
-use super::file::{Access, AlignedBuf, Disk, PAGE, SegmentFile};
-use super::format::{
-    self, AT_ENGINE, AT_KEYS, AT_SHARD, AT_VERSION, Hash, HeaderPage, Kind, NO_HASH, SegmentHeader,
-};
+use super::file::{Access, AlignedBuf, DIRECT_TRIAL, Disk, PAGE, SegmentFile, WRITABLE_TRIAL};
+use super::format::{self, AT_ENGINE, AT_KEYS, AT_SHARD, AT_VERSION, Hash, HeaderPage, Kind, NO_HASH, SegmentHeader};
 use super::{KeySource, segment_name, segment_number};
 use crate::keys::{KeyError, Keyring};
 
@@ -87,74 +85,46 @@ pub(super) fn survey(
     shard: Option<u8>,
     spare_len: Option<u64>,
 ) -> Result<Survey, JournalError> {
-    let entries = disk
-        .list(dir)
-        .map_err(JournalError::io(dir, 0, "list the directory"))?;
+    let entries = disk.list(dir).map_err(JournalError::io(dir, 0, "list the directory"))?;
     let mut listed = Vec::new();
     let mut unfinished = Vec::new();
     for entry in entries {
         let path = dir.join(&entry.name);
-        if entry.name.ends_with(".tmp") {
+        if is_unfinished(&entry.name) {
             unfinished.push(path);
         } else if let Some(number) = segment_number(&entry.name) {
-            listed.push(Listed {
-                number,
-                path,
-                len: entry.len,
-            });
+            listed.push(Listed { number, path, len: entry.len });
         }
     }
     listed.sort_by_key(|segment| segment.number);
     for (segment, number) in listed.iter().zip(1u32..) {
         if segment.number != number {
-            return Err(JournalError::MissingSegment {
-                file: dir.join(segment_name(number)),
-            });
+            return Err(JournalError::MissingSegment { file: dir.join(segment_name(number)) });
         }
     }
 
-    let mut survey = Survey {
-        active: Vec::new(),
-        torn_header: None,
-        spares: VecDeque::new(),
-        unfinished,
-    };
+    let mut survey = Survey { active: Vec::new(), torn_header: None, spares: VecDeque::new(), unfinished };
     for segment in listed {
         let page = first_page(disk, &segment, spare_len)?;
         let gone = |bad: &Listed| {
-            JournalError::corrupt(
-                &bad.path,
-                0,
-                "the segment header is gone, yet a later segment is in use",
-            )
+            JournalError::corrupt(&bad.path, 0, "the segment header is gone, yet a later segment is in use")
         };
         match format::read_segment_header(&page) {
             HeaderPage::Newer(found) => {
                 let supported = format::FORMAT;
-                return Err(JournalError::NewerFormat {
-                    file: segment.path,
-                    offset: AT_VERSION,
-                    found,
-                    supported,
-                });
+                return Err(JournalError::NewerFormat { file: segment.path, offset: AT_VERSION, found, supported });
             }
             HeaderPage::Good(header) => {
                 if let Some(spare) = survey.spares.front() {
                     return Err(gone(spare));
                 }
                 check_header(&segment, &header, shard, survey.active.last())?;
-                survey
-                    .active
-                    .push((segment, *header, format::segment_header_hash(&page)));
+                survey.active.push((segment, *header, format::segment_header_hash(&page)));
             }
             HeaderPage::Zero => survey.spares.push_back(segment),
             HeaderPage::Bad { torn } => {
                 if !torn || !survey.spares.is_empty() {
-                    return Err(JournalError::corrupt(
-                        &segment.path,
-                        0,
-                        "the segment header cannot be read",
-                    ));
+                    return Err(JournalError::corrupt(&segment.path, 0, "the segment header cannot be read"));
                 }
                 survey.torn_header = Some(segment.clone());
                 survey.spares.push_back(segment);
@@ -165,11 +135,14 @@ pub(super) fn survey(
     Ok(survey)
 }
 
-fn first_page(
-    disk: &dyn Disk,
-    segment: &Listed,
-    spare_len: Option<u64>,
-) -> Result<Vec<u8>, JournalError> {
+/// A file that only this journal leaves behind: a segment before it is one, or a trial of the directory.
+fn is_unfinished(name: &str) -> bool {
+    let Some(stem) = name.strip_suffix(".tmp") else { return false };
+    let segment = stem.len() == 10 && stem.bytes().all(|byte| byte.is_ascii_digit());
+    segment || [DIRECT_TRIAL, WRITABLE_TRIAL].contains(&name)
+}
+
+fn first_page(disk: &dyn Disk, segment: &Listed, spare_len: Option<u64>) -> Result<Vec<u8>, JournalError> {
     if segment.len < PAGE as u64 {
         let file = segment.path.clone();
         return Err(JournalError::ShortSegment {
@@ -179,12 +152,9 @@ fn first_page(
         });
     }
     let failed = |what| JournalError::io(&segment.path, 0, what);
-    let file = disk
-        .open(&segment.path, Access::Read)
-        .map_err(failed("open a segment"))?;
+    let file = disk.open(&segment.path, Access::Read).map_err(failed("open a segment"))?;
     let mut page = vec![0; PAGE];
-    file.read_at(0, &mut page)
-        .map_err(failed("read a segment header"))?;
+    file.read_at(0, &mut page).map_err(failed("read a segment header"))?;
     Ok(page)
 }
 
@@ -198,47 +168,25 @@ fn check_header(
     if let Some((_, before, _)) = before
         && before.engine_id != header.engine_id
     {
-        return Err(JournalError::ForeignSegment {
-            file: file(),
-            offset: AT_ENGINE,
-        });
+        return Err(JournalError::ForeignSegment { file: file(), offset: AT_ENGINE });
     }
-    let expected = shard
-        .or(before.map(|(_, before, _)| before.shard))
-        .unwrap_or(header.shard);
+    let expected = shard.or(before.map(|(_, before, _)| before.shard)).unwrap_or(header.shard);
     if header.shard != expected {
         let found = header.shard;
-        return Err(JournalError::ForeignShard {
-            file: file(),
-            offset: AT_SHARD,
-            found,
-            expected,
-        });
+        return Err(JournalError::ForeignShard { file: file(), offset: AT_SHARD, found, expected });
     }
     if header.number != segment.number {
-        return Err(JournalError::corrupt(
-            &segment.path,
-            0,
-            "the segment header carries another number than the name",
-        ));
+        return Err(JournalError::corrupt(&segment.path, 0, "the segment header carries another number than the name"));
     }
     if segment.len < header.segment_bytes {
         let expected = header.segment_bytes;
-        return Err(JournalError::ShortSegment {
-            file: file(),
-            found: segment.len,
-            expected,
-        });
+        return Err(JournalError::ShortSegment { file: file(), found: segment.len, expected });
     }
     let fits = header.spare_bytes.is_multiple_of(PAGE as u64)
         && header.segment_bytes.is_multiple_of(PAGE as u64)
         && header.segment_bytes >= super::LEAST_SEGMENT;
     if segment.len != header.segment_bytes || !fits {
-        return Err(JournalError::corrupt(
-            &segment.path,
-            0,
-            "the segment has another length than its header says",
-        ));
+        return Err(JournalError::corrupt(&segment.path, 0, "the segment has another length than its header says"));
     }
     Ok(())
 }
@@ -249,77 +197,47 @@ fn check_spares(disk: &dyn Disk, survey: &Survey) -> Result<(), JournalError> {
         let expected = newest.spare_bytes;
         if let Some(spare) = survey.spares.iter().find(|spare| spare.len != expected) {
             let (file, found) = (spare.path.clone(), spare.len);
-            return Err(JournalError::ShortSpare {
-                file,
-                found,
-                expected,
-            });
+            return Err(JournalError::ShortSpare { file, found, expected });
         }
     }
     // A crash while a header is written leaves zeros behind it. So does a journal that was never begun.
-    let suspect = match (&survey.torn_header, survey.active.is_empty()) {
-        (Some(torn), _) => Some(torn),
-        (None, true) => survey.spares.front(),
-        (None, false) => None,
-    };
-    if let Some(suspect) = suspect {
-        let failed = |what| JournalError::io(&suspect.path, 0, what);
-        let file = disk
-            .open(&suspect.path, Access::Read)
-            .map_err(failed("open a segment"))?;
-        let mut window = Window::new(&*file, &suspect.path, suspect.len);
-        if window.last_nonzero(PAGE as u64)?.is_some() {
-            return Err(JournalError::corrupt(
-                &suspect.path,
-                0,
-                "the segment header is gone, yet blocks follow it",
-            ));
-        }
+    match (&survey.torn_header, survey.active.is_empty()) {
+        (Some(torn), _) => check_unused(disk, torn),
+        (None, true) => survey.spares.front().map_or(Ok(()), |first| check_unused(disk, first)),
+        (None, false) => Ok(()),
     }
-    Ok(())
+}
+
+/// A segment without a header must be without blocks.
+fn check_unused(disk: &dyn Disk, segment: &Listed) -> Result<(), JournalError> {
+    let path = &segment.path;
+    let file = disk.open(path, Access::Read).map_err(JournalError::io(path, 0, "open a segment"))?;
+    match Window::new(&*file, path, segment.len).last_nonzero(PAGE as u64)? {
+        Some(_) => Err(JournalError::corrupt(path, 0, "the segment header is gone, yet blocks follow it")),
+        None => Ok(()),
+    }
 }
 
 /// Opens the keys that the newest header carries.
-pub(super) fn open_keys(
-    survey: &Survey,
-    keys: &KeySource,
-) -> Result<Option<Arc<Keyring>>, JournalError> {
+pub(super) fn open_keys(survey: &Survey, keys: &KeySource) -> Result<Option<Arc<Keyring>>, JournalError> {
     let Some((segment, header, _)) = survey.active.last() else {
         return Ok(None);
     };
     let file = || segment.path.clone();
     let Some(master) = keys.master() else {
-        return Err(JournalError::MasterKeyAbsent {
-            file: file(),
-            offset: AT_KEYS,
-        });
+        return Err(JournalError::MasterKeyAbsent { file: file(), offset: AT_KEYS });
     };
     match Keyring::unwrap(master, &header.keys) {
         Ok(keyring) => Ok(Some(Arc::new(keyring))),
-        Err(KeyError::WrongMasterKey) => Err(JournalError::WrongMasterKey {
-            file: file(),
-            offset: AT_KEYS,
-        }),
-        Err(
-            KeyError::DamagedKey
-            | KeyError::BadMasterKey
-            | KeyError::UnknownKey(_)
-            | KeyError::NotAuthentic,
-        ) => Err(JournalError::corrupt(
-            &segment.path,
-            AT_KEYS,
-            "a wrapped key does not open",
-        )),
+        Err(KeyError::WrongMasterKey) => Err(JournalError::WrongMasterKey { file: file(), offset: AT_KEYS }),
+        Err(KeyError::DamagedKey | KeyError::BadMasterKey | KeyError::UnknownKey(_) | KeyError::NotAuthentic) => {
+            Err(JournalError::corrupt(&segment.path, AT_KEYS, "a wrapped key does not open"))
+        }
     }
 }
 
 /// Reads every block of every activated segment and folds every event.
-pub(super) fn scan(
-    disk: &dyn Disk,
-    dir: &Path,
-    survey: &Survey,
-    fold: &mut Fold<'_>,
-) -> Result<Scan, JournalError> {
+pub(super) fn scan(disk: &dyn Disk, dir: &Path, survey: &Survey, fold: &mut Fold<'_>) -> Result<Scan, JournalError> {
     let mut scan = Scan {
         last_seq: 0,
         last_at: i64::MIN,
@@ -339,27 +257,21 @@ pub(super) fn scan(
             return Err(JournalError::corrupt(&segment.path, 0, what));
         }
         if header.first_seq != scan.last_seq + 1 {
-            return Err(JournalError::corrupt(
-                &segment.path,
-                0,
-                "the segment header does not continue the sequence",
-            ));
+            return Err(JournalError::corrupt(&segment.path, 0, "the segment header does not continue the sequence"));
         }
         scan.chain = *hash;
         let last = at + 1 == survey.active.len();
         scan_segment(disk, segment, header, last, &mut scan, fold)?;
     }
-    let next = u32::try_from(survey.active.len())
-        .unwrap_or(u32::MAX)
-        .saturating_add(1);
-    if scan.closed && survey.spares.is_empty() {
-        // A closing block names a segment that was there, zeroed and synced, when it was written.
-        return Err(JournalError::MissingSegment {
-            file: dir.join(segment_name(next)),
-        });
+    let next = u32::try_from(survey.active.len()).unwrap_or(u32::MAX).saturating_add(1);
+    if scan.closed {
+        match survey.spares.front() {
+            Some(named) => check_unused(disk, named)?,
+            // A closing block names a segment that was there, zeroed and synced, when it was written.
+            None => return Err(JournalError::MissingSegment { file: dir.join(segment_name(next)) }),
+        }
     }
-    if let (false, false, Some(torn)) = (scan.closed, survey.active.is_empty(), &survey.torn_header)
-    {
+    if let (false, false, Some(torn)) = (scan.closed, survey.active.is_empty(), &survey.torn_header) {
         let what = "a segment header was begun although the segment before it is not closed";
         return Err(JournalError::corrupt(&torn.path, 0, what));
     }
@@ -375,9 +287,7 @@ fn scan_segment(
     fold: &mut Fold<'_>,
 ) -> Result<(), JournalError> {
     let path = &segment.path;
-    let file =
-        disk.open(path, Access::Read)
-            .map_err(JournalError::io(path, 0, "open a segment"))?;
+    let file = disk.open(path, Access::Read).map_err(JournalError::io(path, 0, "open a segment"))?;
     let mut window = Window::new(&*file, path, header.segment_bytes);
     let mut blocks = Vec::new();
     let mut offset = PAGE as u64;
@@ -419,16 +329,10 @@ fn scan_segment(
             Kind::Events => {
                 blocks.push((block.first_seq, offset));
                 for record in format::Records::new(&block, payload) {
-                    let record =
-                        record.map_err(|what| JournalError::corrupt(path, offset, what))?;
+                    let record = record.map_err(|what| JournalError::corrupt(path, offset, what))?;
                     fold(record).map_err(|what| {
                         let (file, seq) = (path.clone(), record.seq);
-                        JournalError::Fold {
-                            file,
-                            offset,
-                            seq,
-                            what,
-                        }
+                        JournalError::Fold { file, offset, seq, what }
                     })?;
                     scan.last_at = record.at;
                 }
@@ -438,9 +342,7 @@ fn scan_segment(
                 scan.last_epoch = block.epoch;
             }
             Kind::Closing => {
-                let names = payload
-                    .first_chunk::<4>()
-                    .map(|bytes| u32::from_le_bytes(*bytes));
+                let names = payload.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes));
                 if names != header.number.checked_add(1) || block.count != 0 {
                     return Err(JournalError::corrupt(
                         path,
@@ -457,21 +359,13 @@ fn scan_segment(
         if scan.closed {
             if let Some(bad) = window.last_nonzero(offset)? {
                 let page = bad / PAGE as u64 * PAGE as u64;
-                return Err(JournalError::corrupt(
-                    path,
-                    page,
-                    "bytes after the closing block",
-                ));
+                return Err(JournalError::corrupt(path, page, "bytes after the closing block"));
             }
             break;
         }
     }
     scan.end = offset;
-    scan.index.push(Blocks {
-        number: header.number,
-        first_seq: header.first_seq,
-        blocks,
-    });
+    scan.index.push(Blocks { number: header.number, first_seq: header.first_seq, blocks });
     Ok(())
 }
 
@@ -518,9 +412,7 @@ fn tail(
         later += PAGE as u64;
     }
     // How far the bad block goes: as its header says when that is whole, else to the last byte that is there.
-    let said = format::read_block_header(window.at(offset, PAGE)?)
-        .ok()
-        .map(|header| header.padded_len() as u64);
+    let said = format::read_block_header(window.at(offset, PAGE)?).ok().map(|header| header.padded_len() as u64);
     let extent = match said {
         Some(len) if len <= window.len - offset => offset + len,
         Some(_) | None => end,
@@ -528,11 +420,7 @@ fn tail(
     let mut sector = offset;
     while sector < extent {
         if format::has_zero_sector(window.at(sector, PAGE)?) {
-            return Ok(Some(TornTail {
-                file: path.to_owned(),
-                offset,
-                bytes: end - offset,
-            }));
+            return Ok(Some(TornTail { file: path.to_owned(), offset, bytes: end - offset }));
         }
         sector += PAGE as u64;
     }
@@ -551,36 +439,24 @@ pub(super) fn repair(
     let path = &segment.path;
     let (offset, len) = scan.last_good;
     let mut good = AlignedBuf::filled(len, 0);
-    let reading =
-        disk.open(path, Access::Read)
-            .map_err(JournalError::io(path, 0, "open a segment"))?;
-    reading
-        .read_at(offset, good.bytes_mut())
-        .map_err(JournalError::io(path, offset, "read the last block"))?;
+    let reading = disk.open(path, Access::Read).map_err(JournalError::io(path, 0, "open a segment"))?;
+    reading.read_at(offset, good.bytes_mut()).map_err(JournalError::io(path, offset, "read the last block"))?;
     drop(reading);
-    let file =
-        disk.open(path, access)
-            .map_err(JournalError::io(path, 0, "open a segment for writing"))?;
+    let file = disk.open(path, access).map_err(JournalError::io(path, 0, "open a segment for writing"))?;
     if let Some(torn) = &scan.torn {
         let zeros = AlignedBuf::filled(READ_AHEAD, 0);
         let mut at = torn.offset;
         let end = torn.offset + torn.bytes;
         while at < end {
-            let size = usize::try_from(end - at)
-                .unwrap_or(READ_AHEAD)
-                .min(READ_AHEAD);
+            let size = usize::try_from(end - at).unwrap_or(READ_AHEAD).min(READ_AHEAD);
             let part = zeros.bytes().get(..size).unwrap_or_default();
-            file.write_at(at, part)
-                .map_err(JournalError::io(path, at, "zero a torn tail"))?;
+            file.write_at(at, part).map_err(JournalError::io(path, at, "zero a torn tail"))?;
             at += size as u64;
         }
     }
-    file.write_at(offset, good.bytes())
-        .map_err(JournalError::io(path, offset, "rewrite the last block"))?;
-    file.sync()
-        .map_err(JournalError::io(path, offset, "sync the last block"))?;
-    disk.sync_dir(dir)
-        .map_err(JournalError::io(dir, 0, "sync the directory"))?;
+    file.write_at(offset, good.bytes()).map_err(JournalError::io(path, offset, "rewrite the last block"))?;
+    file.sync().map_err(JournalError::io(path, offset, "sync the last block"))?;
+    disk.sync_dir(dir).map_err(JournalError::io(dir, 0, "sync the directory"))?;
     Ok(file)
 }
 
@@ -595,19 +471,12 @@ struct Window<'a> {
 
 impl<'a> Window<'a> {
     fn new(file: &'a dyn SegmentFile, path: &'a Path, len: u64) -> Self {
-        Self {
-            file,
-            path,
-            len,
-            start: 0,
-            bytes: Vec::new(),
-        }
+        Self { file, path, len, start: 0, bytes: Vec::new() }
     }
 
     /// `len` bytes from `offset`, which the caller keeps within the segment.
     fn at(&mut self, offset: u64, len: usize) -> Result<&mut [u8], JournalError> {
-        let held =
-            offset >= self.start && offset + len as u64 <= self.start + self.bytes.len() as u64;
+        let held = offset >= self.start && offset + len as u64 <= self.start + self.bytes.len() as u64;
         if !held {
             let room = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
             self.bytes.resize(len.max(READ_AHEAD.min(room)), 0);
@@ -620,8 +489,7 @@ impl<'a> Window<'a> {
         }
         let from = usize::try_from(offset - self.start).unwrap_or(usize::MAX);
         let end = from.saturating_add(len);
-        let gone =
-            || JournalError::corrupt(self.path, offset, "the segment ends before its length");
+        let gone = || JournalError::corrupt(self.path, offset, "the segment ends before its length");
         self.bytes.get_mut(from..end).ok_or_else(gone)
     }
 
@@ -632,10 +500,7 @@ impl<'a> Window<'a> {
         while at < self.len {
             let page = self.at(at, PAGE)?;
             if !format::is_zero(page) {
-                last = page
-                    .iter()
-                    .rposition(|byte| *byte != 0)
-                    .map(|within| at + within as u64);
+                last = page.iter().rposition(|byte| *byte != 0).map(|within| at + within as u64);
             }
             at += PAGE as u64;
         }

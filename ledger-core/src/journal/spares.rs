@@ -49,10 +49,7 @@ pub(super) struct Maker {
 
 impl Maker {
     /// Makes the next spare, or takes over one that was found. `wait` is asked between chunks; false gives up.
-    pub(super) fn make(
-        &mut self,
-        wait: &mut dyn FnMut() -> bool,
-    ) -> Result<Option<Spare>, JournalError> {
+    pub(super) fn make(&mut self, wait: &mut dyn FnMut() -> bool) -> Result<Option<Spare>, JournalError> {
         let number = self.next;
         let made = match self.found.front() {
             Some((found, len)) if *found == number => self.take_over(number, *len, wait)?,
@@ -73,52 +70,26 @@ impl Maker {
         }
     }
 
-    fn create(
-        &self,
-        number: u32,
-        wait: &mut dyn FnMut() -> bool,
-    ) -> Result<Option<Spare>, JournalError> {
+    fn create(&self, number: u32, wait: &mut dyn FnMut() -> bool) -> Result<Option<Spare>, JournalError> {
         let path = self.dir.join(segment_name(number));
         let unfinished = path.with_extension("tmp");
         let failed = |what| JournalError::io(&unfinished, 0, what);
-        let file = self
-            .disk
-            .create(&unfinished, self.zeroing())
-            .map_err(failed("make a segment"))?;
+        let file = self.disk.create(&unfinished, self.zeroing()).map_err(failed("make a segment"))?;
         file.reserve(self.segment_bytes);
-        if !self
-            .zero(&*file, self.segment_bytes, wait)
-            .map_err(failed("zero a segment"))?
-        {
+        if !self.zero(&*file, self.segment_bytes, wait).map_err(failed("zero a segment"))? {
             return Ok(None);
         }
         file.sync().map_err(failed("sync a segment"))?;
         drop(file);
         // Only now may it be called a segment: whoever sees the name sees zeros to its end.
-        self.disk
-            .rename(&unfinished, &path)
-            .map_err(failed("rename a segment"))?;
-        self.disk
-            .sync_dir(&self.dir)
-            .map_err(failed("sync the directory of a segment"))?;
-        let file = self
-            .disk
-            .open(&path, self.access)
-            .map_err(failed("open a segment"))?;
-        Ok(Some(Spare {
-            number,
-            file,
-            segment_bytes: self.segment_bytes,
-        }))
+        self.disk.rename(&unfinished, &path).map_err(failed("rename a segment"))?;
+        self.disk.sync_dir(&self.dir).map_err(failed("sync the directory of a segment"))?;
+        let file = self.disk.open(&path, self.access).map_err(failed("open a segment"))?;
+        Ok(Some(Spare { number, file, segment_bytes: self.segment_bytes }))
     }
 
     /// Writes zeros over a whole file. False when told to stop.
-    fn zero(
-        &self,
-        file: &dyn SegmentFile,
-        len: u64,
-        wait: &mut dyn FnMut() -> bool,
-    ) -> io::Result<bool> {
+    fn zero(&self, file: &dyn SegmentFile, len: u64, wait: &mut dyn FnMut() -> bool) -> io::Result<bool> {
         let zeros = AlignedBuf::filled(CHUNK, 0);
         let mut offset = 0;
         while offset < len {
@@ -136,55 +107,38 @@ impl Maker {
         Ok(true)
     }
 
-    /// A spare of an earlier run is used again once all of it was seen to be zero. One that is not was never
-    /// activated (the segment before it has no closing block), so nothing is lost when it is zeroed again.
-    fn take_over(
-        &self,
-        number: u32,
-        len: u64,
-        wait: &mut dyn FnMut() -> bool,
-    ) -> Result<Option<Spare>, JournalError> {
+    /// A spare of an earlier run is used again once all of it was seen to be zero. A crash can leave a torn header
+    /// in its first page and nothing behind that: the page is zeroed again. Anything else is damage.
+    fn take_over(&self, number: u32, len: u64, wait: &mut dyn FnMut() -> bool) -> Result<Option<Spare>, JournalError> {
         let path = self.dir.join(segment_name(number));
         let failed = |what| JournalError::io(&path, 0, what);
-        let file = self
-            .disk
-            .open(&path, self.zeroing())
-            .map_err(failed("open a spare segment"))?;
+        let file = self.disk.open(&path, self.zeroing()).map_err(failed("open a spare segment"))?;
         let mut chunk = AlignedBuf::filled(CHUNK, 0);
-        let mut offset = 0;
-        let mut clean = true;
-        while clean && offset < len {
+        let (mut offset, mut torn) = (0, false);
+        while offset < len {
             let size = usize::try_from(len - offset).unwrap_or(CHUNK).min(CHUNK);
             let part = chunk.bytes_mut().get_mut(..size).unwrap_or_default();
-            file.read_at(offset, part)
-                .map_err(failed("read a spare segment"))?;
-            clean = is_zero(part);
+            file.read_at(offset, part).map_err(failed("read a spare segment"))?;
+            let (header, rest) = part.split_at_mut_checked(if offset == 0 { PAGE } else { 0 }).unwrap_or_default();
+            torn = torn || !is_zero(header);
+            if !is_zero(rest) {
+                return Err(JournalError::corrupt(&path, offset, "a segment that was never in use is not zero"));
+            }
             offset += size as u64;
             if !wait() {
                 return Ok(None);
             }
         }
-        if !clean {
+        if torn {
             self.stats.spares_rezeroed.fetch_add(1, Ordering::Relaxed);
-            if !self
-                .zero(&*file, len, wait)
-                .map_err(failed("zero a segment"))?
-            {
-                return Ok(None);
-            }
+            let page = AlignedBuf::filled(PAGE, 0);
+            file.write_at(0, page.bytes()).map_err(failed("zero a segment header"))?;
         }
         // Its zeros may be in the page cache only, should an earlier run have died before its sync.
         file.sync().map_err(failed("sync a segment"))?;
         drop(file);
-        let file = self
-            .disk
-            .open(&path, self.access)
-            .map_err(failed("open a segment"))?;
-        Ok(Some(Spare {
-            number,
-            file,
-            segment_bytes: len,
-        }))
+        let file = self.disk.open(&path, self.access).map_err(failed("open a segment"))?;
+        Ok(Some(Spare { number, file, segment_bytes: len }))
     }
 }
 
@@ -214,11 +168,7 @@ impl Spares {
     }
 
     /// From here on spares are `segment_bytes` long and made as `how` says.
-    pub(super) fn begin(
-        &mut self,
-        segment_bytes: u64,
-        how: SpareMaking,
-    ) -> Result<(), JournalError> {
+    pub(super) fn begin(&mut self, segment_bytes: u64, how: SpareMaking) -> Result<(), JournalError> {
         let Self::Inline(maker) = self else {
             return Ok(());
         };
@@ -237,12 +187,8 @@ impl Spares {
     pub(super) fn take(&mut self, stats: &Stats) -> Result<Spare, JournalError> {
         match self {
             Self::Inline(maker) => {
-                let made = maker
-                    .as_mut()
-                    .map(|maker| maker.make(&mut || true))
-                    .transpose()?;
-                made.flatten()
-                    .ok_or_else(|| gone(Path::new("spare segment")))
+                let made = maker.as_mut().map(|maker| maker.make(&mut || true)).transpose()?;
+                made.flatten().ok_or_else(|| gone(Path::new("spare segment")))
             }
             Self::Thread(helper) => {
                 let taken = match helper.ready.try_recv() {
@@ -301,19 +247,8 @@ impl Helper {
         let thread = std::thread::Builder::new()
             .name("journal-spares".into())
             .spawn(move || run(&mut maker, &wants, &give, &hurried, &stopped, &waited))
-            .map_err(JournalError::io(
-                &dir,
-                0,
-                "start the thread that makes segments",
-            ))?;
-        Ok(Self {
-            wanted: Some(wanted),
-            ready,
-            hurry,
-            stop,
-            waited_for,
-            thread: Some(thread),
-        })
+            .map_err(JournalError::io(&dir, 0, "start the thread that makes segments"))?;
+        Ok(Self { wanted: Some(wanted), ready, hurry, stop, waited_for, thread: Some(thread) })
     }
 
     fn hurry(&self) {
@@ -361,6 +296,11 @@ fn run(
                     break;
                 }
                 Ok(None) => return,
+                Err(error @ JournalError::Corrupt { .. }) => {
+                    // Trying again would not make it whole; the writer stops when it comes to this segment.
+                    let _ = give.send(Err(error));
+                    return;
+                }
                 Err(error) if waited_for.load(Ordering::Acquire) => {
                     // The writer stands still for this spare: it must learn why there is none.
                     let _ = give.send(Err(error));

@@ -19,7 +19,7 @@ pub struct Stats {
     pub stalls: AtomicU64,
     /// Spare segments made or taken over.
     pub spares_made: AtomicU64,
-    /// Spare segments of an earlier run that were not all zero and were zeroed again.
+    /// Spare segments in which a crash left a torn header, which was zeroed again.
     pub spares_rezeroed: AtomicU64,
     /// Failed tries to make a spare segment, most likely for want of room.
     pub spare_failures: AtomicU64,

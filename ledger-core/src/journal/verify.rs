@@ -44,11 +44,7 @@ pub struct VerifyReport {
 /// # Errors
 /// [`JournalError::Empty`] without segments, [`JournalError::InUse`] while an engine runs on it, and whatever
 /// [`super::Journal::open`] would refuse.
-pub fn verify(
-    dir: &Path,
-    keys: KeySource,
-    fold: &mut Fold<'_>,
-) -> Result<VerifyReport, JournalError> {
+pub fn verify(dir: &Path, keys: KeySource, fold: &mut Fold<'_>) -> Result<VerifyReport, JournalError> {
     verify_on(&RealDisk, dir, keys, fold)
 }
 
@@ -65,9 +61,7 @@ pub fn verify_on(
     let _lock = share_directory(disk, dir)?;
     let survey = recovery::survey(disk, dir, None, None)?;
     let Some((_, header, _)) = survey.active.last() else {
-        return Err(JournalError::Empty {
-            dir: dir.to_owned(),
-        });
+        return Err(JournalError::Empty { dir: dir.to_owned() });
     };
     if keys.master().is_some() {
         recovery::open_keys(&survey, &keys)?;
@@ -96,18 +90,10 @@ pub fn verify_on(
 /// header gives.
 pub fn read_keyring(dir: &Path, keys: &KeySource) -> Result<Arc<Keyring>, JournalError> {
     let survey = recovery::survey(&RealDisk, dir, None, None)?;
-    recovery::open_keys(&survey, keys)?.ok_or_else(|| JournalError::Empty {
-        dir: dir.to_owned(),
-    })
+    recovery::open_keys(&survey, keys)?.ok_or_else(|| JournalError::Empty { dir: dir.to_owned() })
 }
 
 fn share_directory(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Lock>, JournalError> {
-    let lock = disk.lock(dir, LockKind::Shared).map_err(JournalError::io(
-        dir,
-        0,
-        "look at the directory's lock",
-    ))?;
-    lock.ok_or_else(|| JournalError::InUse {
-        dir: dir.to_owned(),
-    })
+    let lock = disk.lock(dir, LockKind::Shared).map_err(JournalError::io(dir, 0, "look at the directory's lock"))?;
+    lock.ok_or_else(|| JournalError::InUse { dir: dir.to_owned() })
 }

@@ -10,10 +10,8 @@ use std::sync::atomic::Ordering;
 
 use super::block::OpenBlock;
 use super::error::JournalError;
-use super::file::{Access, AlignedBuf, Disk, Lock, LockKind, PAGE, SegmentFile};
-use super::format::{
-    self, BLOCK_HEADER, BlockHeader, Hash, Kind, SegmentHeader, pages, record_len,
-};
+use super::file::{Access, AlignedBuf, Disk, Lock, LockKind, PAGE, SegmentFile, WRITABLE_TRIAL};
+use super::format::{self, BLOCK_HEADER, BlockHeader, Hash, Kind, SegmentHeader, pages, record_len};
 use super::index::SegmentIndex;
 use super::reader::{Reader, Shared};
 use super::recovery::{self, Blocks, Fold, Scan, Survey, TornTail};
@@ -95,36 +93,22 @@ impl Journal {
     ///
     /// # Errors
     /// Every variant of [`JournalError`] that names the directory or a segment; nothing was changed then.
-    pub fn open(
-        options: Options,
-        keys: KeySource,
-        fold: &mut Fold<'_>,
-    ) -> Result<(Self, Recovery), JournalError> {
+    pub fn open(options: Options, keys: KeySource, fold: &mut Fold<'_>) -> Result<(Self, Recovery), JournalError> {
         options.check()?;
         let lock = take_directory(&*options.disk, &options.dir)?;
         let disk = Arc::clone(&options.disk);
-        let survey = recovery::survey(
-            &*disk,
-            &options.dir,
-            Some(options.shard),
-            Some(options.segment_bytes),
-        )?;
+        let survey = recovery::survey(&*disk, &options.dir, Some(options.shard), Some(options.segment_bytes))?;
         let opened = recovery::open_keys(&survey, &keys)?;
         let scan = recovery::scan(&*disk, &options.dir, &survey, fold)?;
         for file in &survey.unfinished {
-            disk.remove(file)
-                .map_err(JournalError::io(file, 0, "remove an unfinished segment"))?;
+            disk.remove(file).map_err(JournalError::io(file, 0, "remove an unfinished segment"))?;
         }
         let direct = match options.mode {
             SyncMode::Auto => disk.takes_direct(&options.dir),
             SyncMode::Direct => true,
             SyncMode::Buffered => false,
         };
-        let access = if direct {
-            Access::Direct
-        } else {
-            Access::Buffered
-        };
+        let access = if direct { Access::Direct } else { Access::Buffered };
         let (engine_id, keyring, created) = match (opened, survey.active.last()) {
             (Some(keyring), Some((_, header, _))) => (header.engine_id, keyring, false),
             (Some(_) | None, _) => {
@@ -148,17 +132,10 @@ impl Journal {
     ) -> Result<Self, JournalError> {
         let disk = Arc::clone(&options.disk);
         let stats = Arc::new(Stats::default());
-        let shared = Shared::new(
-            Arc::clone(&disk),
-            options.dir.clone(),
-            recovery::block_tag(&engine_id),
-        );
+        let shared = Shared::new(Arc::clone(&disk), options.dir.clone(), recovery::block_tag(&engine_id));
         let in_use = u32::try_from(survey.active.len()).unwrap_or(u32::MAX);
         let found = keep_spares(&*disk, &options, &survey)?;
-        let spare_bytes = survey
-            .active
-            .last()
-            .map_or(options.segment_bytes, |(_, header, _)| header.spare_bytes);
+        let spare_bytes = survey.active.last().map_or(options.segment_bytes, |(_, header, _)| header.spare_bytes);
         let maker = Maker {
             disk: Arc::clone(&disk),
             dir: options.dir.clone(),
@@ -170,12 +147,7 @@ impl Journal {
             found,
             next: in_use.saturating_add(1),
         };
-        for Blocks {
-            number,
-            first_seq,
-            blocks,
-        } in &scan.index
-        {
+        for Blocks { number, first_seq, blocks } in &scan.index {
             let last = *number == in_use;
             let index = match survey.active.last() {
                 Some((_, header, _)) if last && !scan.closed => {
@@ -189,23 +161,13 @@ impl Journal {
         let current = match survey.active.last() {
             Some((segment, header, _)) => {
                 let file = recovery::repair(&*disk, &options.dir, segment, &scan, access)?;
-                Some(Segment {
-                    number: segment.number,
-                    file,
-                    bytes: header.segment_bytes,
-                    offset: scan.end,
-                })
+                Some(Segment { number: segment.number, file, bytes: header.segment_bytes, offset: scan.end })
             }
             None => None,
         };
         let fresh = current.is_none() || scan.closed;
         // Where no segment is open, activation below puts the fresh one in this one's place.
-        let segment = current.unwrap_or(Segment {
-            number: 0,
-            file: Box::new(NoFile),
-            bytes: 0,
-            offset: 0,
-        });
+        let segment = current.unwrap_or(Segment { number: 0, file: Box::new(NoFile), bytes: 0, offset: 0 });
         let cap = options.block_cap();
         let mut journal = Self {
             segment,
@@ -235,9 +197,7 @@ impl Journal {
             // The option changed. The next header must say so before a spare of the new length is made.
             journal.turn_over(scan.last_seq + 1)?;
         }
-        journal
-            .spares
-            .begin(options.segment_bytes, options.spares)?;
+        journal.spares.begin(options.segment_bytes, options.spares)?;
         Ok(journal)
     }
 
@@ -256,10 +216,7 @@ impl Journal {
     pub fn start_epoch(&mut self, epoch: u32) {
         debug_assert_eq!(self.open.count, 0, "an epoch begins between blocks");
         if epoch <= self.epoch || epoch > MAX_EPOCH {
-            let error = JournalError::Epoch {
-                epoch,
-                last: self.epoch,
-            };
+            let error = JournalError::Epoch { epoch, last: self.epoch };
             self.poisoned.get_or_insert_with(|| error.to_string());
         }
         self.epoch = epoch;
@@ -308,11 +265,7 @@ impl Journal {
             return Ok(());
         }
         let mut block = std::mem::take(&mut self.open);
-        let done = if block.payload_len() <= self.cap {
-            self.write(&mut block)
-        } else {
-            self.write_split(&block)
-        };
+        let done = if block.payload_len() <= self.cap { self.write(&mut block) } else { self.write_split(&block) };
         block.clear();
         self.open = block;
         self.stop_at(done)
@@ -356,9 +309,7 @@ impl Journal {
     fn alive(&self) -> Result<(), JournalError> {
         match &self.poisoned {
             None => Ok(()),
-            Some(first) => Err(JournalError::Poisoned {
-                first: first.clone(),
-            }),
+            Some(first) => Err(JournalError::Poisoned { first: first.clone() }),
         }
     }
 
@@ -382,22 +333,14 @@ impl Journal {
                     break;
                 }
                 if record > self.cap {
-                    return Err(JournalError::EventTooLarge {
-                        seq,
-                        bytes: record,
-                        most: self.cap,
-                    });
+                    return Err(JournalError::EventTooLarge { seq, bytes: record, most: self.cap });
                 }
                 len += record;
                 count += 1;
             }
             let (records, after) = rest.split_at_checked(len).unwrap_or((rest, &[]));
             if count == 0 {
-                return Err(JournalError::EventTooLarge {
-                    seq,
-                    bytes: records.len().max(rest.len()),
-                    most: self.cap,
-                });
+                return Err(JournalError::EventTooLarge { seq, bytes: records.len().max(rest.len()), most: self.cap });
             }
             part.clear();
             part.push_encoded(seq, block.at, count, records);
@@ -421,28 +364,16 @@ impl Journal {
             turns += 1;
             if turns > KEPT + 2 {
                 let most = usize::try_from(self.segment.bytes).unwrap_or(0);
-                return Err(JournalError::EventTooLarge {
-                    seq: block.first_seq,
-                    bytes: block.payload_len(),
-                    most,
-                });
+                return Err(JournalError::EventTooLarge { seq: block.first_seq, bytes: block.payload_len(), most });
             }
             self.turn_over(block.first_seq)?;
         }
         let (count, first_seq, at) = (block.count, block.first_seq, block.at);
         let mut header = self.header(Kind::Events, first_seq, count, at, block.payload_len())?;
         let (sealed, hash) = block.seal(&mut header).ok_or_else(unsealed)?;
-        self.segment
-            .file
-            .write_at(self.segment.offset, sealed)
-            .map_err(self.failed("write a block"))?;
+        self.segment.file.write_at(self.segment.offset, sealed).map_err(self.failed("write a block"))?;
         let (offset, last_seq) = (self.segment.offset, header.last_seq());
-        self.pending.push(Pending {
-            first_seq,
-            last_seq,
-            offset,
-            bytes,
-        });
+        self.pending.push(Pending { first_seq, last_seq, offset, bytes });
         self.chain = hash;
         self.segment.offset += bytes;
         self.unsynced = true;
@@ -463,25 +394,11 @@ impl Journal {
         let payload_len = u32::try_from(payload).map_err(|_| unsealed())?;
         let (epoch, segment) = (self.epoch, self.segment.number);
         let (tag, previous) = (self.shared.tag, self.chain);
-        Ok(BlockHeader {
-            kind,
-            mask: 0,
-            count,
-            first_seq,
-            payload_len,
-            epoch,
-            at,
-            segment,
-            tag,
-            previous,
-        })
+        Ok(BlockHeader { kind, mask: 0, count, first_seq, payload_len, epoch, at, segment, tag, previous })
     }
 
     fn sync(&mut self) -> Result<(), JournalError> {
-        self.segment
-            .file
-            .sync()
-            .map_err(self.failed("sync a block"))?;
+        self.segment.file.sync().map_err(self.failed("sync a block"))?;
         self.unsynced = false;
         self.stats.syncs.fetch_add(1, Ordering::Relaxed);
         let index = self.shared.segments.last();
@@ -492,9 +409,7 @@ impl Journal {
             }
             durable = Some(block.last_seq);
             self.stats.blocks.fetch_add(1, Ordering::Relaxed);
-            self.stats
-                .events
-                .fetch_add(block.last_seq + 1 - block.first_seq, Ordering::Relaxed);
+            self.stats.events.fetch_add(block.last_seq + 1 - block.first_seq, Ordering::Relaxed);
             self.stats.bytes.fetch_add(block.bytes, Ordering::Relaxed);
         }
         if let Some(last) = durable {
@@ -510,22 +425,13 @@ impl Journal {
         let mut header = self.header(Kind::Closing, next_seq, 0, 0, 4)?;
         let page = self.page.bytes_mut();
         page.fill(format::PAD);
-        if let Some(names) = page
-            .get_mut(BLOCK_HEADER..)
-            .and_then(<[u8]>::first_chunk_mut::<4>)
-        {
+        if let Some(names) = page.get_mut(BLOCK_HEADER..).and_then(<[u8]>::first_chunk_mut::<4>) {
             *names = spare.number.to_le_bytes();
         }
         let hash = format::seal_block(&mut header, page).ok_or_else(unsealed)?;
         let failed = self.failed("write a closing block");
-        self.segment
-            .file
-            .write_at(self.segment.offset, self.page.bytes())
-            .map_err(failed)?;
-        self.segment
-            .file
-            .sync()
-            .map_err(self.failed("sync a closing block"))?;
+        self.segment.file.write_at(self.segment.offset, self.page.bytes()).map_err(failed)?;
+        self.segment.file.sync().map_err(self.failed("sync a closing block"))?;
         self.chain = hash;
         self.activate(spare, next_seq)
     }
@@ -543,25 +449,11 @@ impl Journal {
         };
         format::write_segment_header(&header, self.page.bytes_mut());
         let bytes = spare.segment_bytes;
-        self.segment = Segment {
-            number: spare.number,
-            file: spare.file,
-            bytes,
-            offset: PAGE as u64,
-        };
-        self.segment
-            .file
-            .write_at(0, self.page.bytes())
-            .map_err(self.failed("write a segment header"))?;
-        self.segment
-            .file
-            .sync()
-            .map_err(self.failed("sync a segment header"))?;
+        self.segment = Segment { number: spare.number, file: spare.file, bytes, offset: PAGE as u64 };
+        self.segment.file.write_at(0, self.page.bytes()).map_err(self.failed("write a segment header"))?;
+        self.segment.file.sync().map_err(self.failed("sync a segment header"))?;
         self.chain = format::segment_header_hash(self.page.bytes());
-        push_segment(
-            &self.shared,
-            SegmentIndex::with_room(spare.number, first_seq, bytes, &[]),
-        )?;
+        push_segment(&self.shared, SegmentIndex::with_room(spare.number, first_seq, bytes, &[]))?;
         self.stats.segments.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -569,12 +461,7 @@ impl Journal {
     fn failed(&self, what: &'static str) -> impl FnOnce(std::io::Error) -> JournalError + use<> {
         let file: PathBuf = self.shared.dir.join(segment_name(self.segment.number));
         let offset = self.segment.offset;
-        move |source| JournalError::Io {
-            file,
-            offset,
-            what,
-            source,
-        }
+        move |source| JournalError::Io { file, offset, what, source }
     }
 }
 
@@ -595,50 +482,28 @@ fn recovered(survey: &Survey, scan: &Scan, created: bool, direct: bool) -> Recov
 
 /// The spares of the last run that can be used; those of another length than is asked for now are removed, but
 /// for the first, which the next header needs. Highest number first, so that a crash leaves no gap.
-fn keep_spares(
-    disk: &dyn Disk,
-    options: &Options,
-    survey: &Survey,
-) -> Result<VecDeque<(u32, u64)>, JournalError> {
+fn keep_spares(disk: &dyn Disk, options: &Options, survey: &Survey) -> Result<VecDeque<(u32, u64)>, JournalError> {
     let mut spares = survey.spares.clone();
     let kept = usize::from(!survey.active.is_empty());
-    let other = spares
-        .iter()
-        .any(|spare| spare.len != options.segment_bytes);
+    let other = spares.iter().any(|spare| spare.len != options.segment_bytes);
     while other && spares.len() > kept {
         if let Some(spare) = spares.pop_back() {
-            disk.remove(&spare.path).map_err(JournalError::io(
-                &spare.path,
-                0,
-                "remove a spare segment",
-            ))?;
+            disk.remove(&spare.path).map_err(JournalError::io(&spare.path, 0, "remove a spare segment"))?;
         }
     }
     if other {
-        disk.sync_dir(&options.dir).map_err(JournalError::io(
-            &options.dir,
-            0,
-            "sync the directory",
-        ))?;
+        disk.sync_dir(&options.dir).map_err(JournalError::io(&options.dir, 0, "sync the directory"))?;
     }
-    Ok(spares
-        .iter()
-        .map(|spare| (spare.number, spare.len))
-        .collect())
+    Ok(spares.iter().map(|spare| (spare.number, spare.len)).collect())
 }
 
 fn take_directory(disk: &dyn Disk, dir: &std::path::Path) -> Result<Box<dyn Lock>, JournalError> {
-    let refused = |source| JournalError::NotWritable {
-        dir: dir.to_owned(),
-        source,
-    };
+    let refused = |source| JournalError::NotWritable { dir: dir.to_owned(), source };
     disk.create_dir(dir).map_err(refused)?;
     let lock = disk.lock(dir, LockKind::Exclusive).map_err(refused)?;
-    let lock = lock.ok_or_else(|| JournalError::InUse {
-        dir: dir.to_owned(),
-    })?;
+    let lock = lock.ok_or_else(|| JournalError::InUse { dir: dir.to_owned() })?;
     // A lock file of an earlier run may be writable where new files are not: better learnt now than at a full segment.
-    let trial = dir.join("writable.tmp");
+    let trial = dir.join(WRITABLE_TRIAL);
     drop(disk.create(&trial, Access::Buffered).map_err(refused)?);
     disk.remove(&trial).map_err(refused)?;
     Ok(lock)
@@ -649,18 +514,12 @@ fn push_segment(shared: &Shared, index: SegmentIndex) -> Result<(), JournalError
         return Ok(());
     }
     let what = "is too small for this many events: a journal holds a million segments";
-    Err(JournalError::Options {
-        option: "segment_bytes",
-        what,
-    })
+    Err(JournalError::Options { option: "segment_bytes", what })
 }
 
 /// A block longer than a segment cannot be sealed; the cap keeps every caller from here.
 fn unsealed() -> JournalError {
-    JournalError::Options {
-        option: "max_batch_bytes",
-        what: "lets a block grow past what its header can say",
-    }
+    JournalError::Options { option: "max_batch_bytes", what: "lets a block grow past what its header can say" }
 }
 
 /// Stands for a segment before the first one is activated.

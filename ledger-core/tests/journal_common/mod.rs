@@ -3,26 +3,23 @@
 // Each suite uses a part of it.
 #![allow(dead_code, unreachable_pub)]
 
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use ledger_core::journal::file::{Access, Disk, Entry, Lock, LockKind, RealDisk, SegmentFile};
 use ledger_core::journal::{Journal, KeySource, Options, Record, Recovery};
 use ledger_core::keys::MasterKey;
 
 pub const SEGMENT: u64 = 64 * 1024;
 
 pub fn options(dir: &Path) -> Options {
-    Options {
-        segment_bytes: SEGMENT,
-        pace: std::time::Duration::ZERO,
-        ..Options::new(dir)
-    }
+    Options { segment_bytes: SEGMENT, pace: std::time::Duration::ZERO, ..Options::new(dir) }
 }
 
 pub fn keys() -> KeySource {
-    KeySource::new(
-        MasterKey::from_bytes([5; 32]),
-        std::array::from_fn(|i| i as u8),
-    )
+    KeySource::new(MasterKey::from_bytes([5; 32]), std::array::from_fn(|i| i as u8))
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,12 +32,7 @@ pub struct Event {
 
 impl From<Record<'_>> for Event {
     fn from(record: Record<'_>) -> Self {
-        Self {
-            seq: record.seq,
-            at: record.at,
-            epoch: record.epoch,
-            payload: record.payload.to_vec(),
-        }
+        Self { seq: record.seq, at: record.at, epoch: record.epoch, payload: record.payload.to_vec() }
     }
 }
 
@@ -52,12 +44,7 @@ pub struct Model {
 impl Model {
     pub fn append(&mut self, journal: &mut Journal, at: i64, payload: &[u8]) {
         let seq = journal.append(at, |out| out.extend_from_slice(payload));
-        self.events.push(Event {
-            seq,
-            at,
-            epoch: journal.epoch(),
-            payload: payload.to_vec(),
-        });
+        self.events.push(Event { seq, at, epoch: journal.epoch(), payload: payload.to_vec() });
     }
 
     pub fn forget_after(&mut self, seq: u64) {
@@ -114,4 +101,93 @@ pub fn bend(file: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = std::fs::read(file).unwrap();
     change(&mut bytes);
     std::fs::write(file, bytes).unwrap();
+}
+
+/// The real disk, until it is told to fail every write and sync.
+#[derive(Default)]
+pub struct FailingDisk {
+    failing: Arc<AtomicBool>,
+}
+
+impl FailingDisk {
+    pub fn fail_from_now_on(&self, failing: bool) {
+        self.failing.store(failing, Ordering::SeqCst);
+    }
+
+    fn wrap(&self, file: io::Result<Box<dyn SegmentFile>>) -> io::Result<Box<dyn SegmentFile>> {
+        Ok(Box::new(FailingFile { file: file?, failing: Arc::clone(&self.failing) }))
+    }
+}
+
+impl Disk for FailingDisk {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        RealDisk.create_dir(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        RealDisk.list(dir)
+    }
+
+    fn lock(&self, dir: &Path, kind: LockKind) -> io::Result<Option<Box<dyn Lock>>> {
+        RealDisk.lock(dir, kind)
+    }
+
+    fn takes_direct(&self, dir: &Path) -> bool {
+        RealDisk.takes_direct(dir)
+    }
+
+    fn create(&self, file: &Path, access: Access) -> io::Result<Box<dyn SegmentFile>> {
+        self.wrap(RealDisk.create(file, access))
+    }
+
+    fn open(&self, file: &Path, access: Access) -> io::Result<Box<dyn SegmentFile>> {
+        self.wrap(RealDisk.open(file, access))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealDisk.rename(from, to)
+    }
+
+    fn remove(&self, file: &Path) -> io::Result<()> {
+        RealDisk.remove(file)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        RealDisk.sync_dir(dir)
+    }
+}
+
+struct FailingFile {
+    file: Box<dyn SegmentFile>,
+    failing: Arc<AtomicBool>,
+}
+
+impl FailingFile {
+    fn alive(&self) -> io::Result<()> {
+        if self.failing.load(Ordering::SeqCst) { Err(io::Error::other("the disk failed")) } else { Ok(()) }
+    }
+}
+
+impl SegmentFile for FailingFile {
+    fn read_at(&self, offset: u64, to: &mut [u8]) -> io::Result<()> {
+        self.file.read_at(offset, to)
+    }
+
+    fn write_at(&self, offset: u64, from: &[u8]) -> io::Result<()> {
+        self.alive()?;
+        self.file.write_at(offset, from)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.alive()?;
+        self.file.sync()
+    }
+
+    fn reserve(&self, len: u64) {
+        self.file.reserve(len);
+    }
+
+    fn forget(&self, offset: u64, len: u64) {
+        self.file.forget(offset, len);
+    }
 }
