@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use journal_common::{Event, Model, SEGMENT, bend, blocks, keys, last_block, options, reopen, segments};
 use ledger_core::journal::{Journal, JournalError, KeySource, Options, SpareMaking, SyncMode, verify};
 use ledger_core::keys::MasterKey;
+use proptest::prelude::*;
 
 /// A journal of several segments whose last block spans several pages.
 fn made(dir: &Path) -> Vec<Event> {
@@ -623,4 +624,43 @@ fn h31_verify_leaves_no_trace_and_needs_a_journal() {
     let none = verify(empty.path(), keys(), &mut |_| Ok(()));
     assert!(matches!(none, Err(JournalError::Empty { .. })));
     assert!(contents(empty.path()).is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    /// Whatever happens to the files, what is folded is what was written, from the start and in order.
+    #[test]
+    fn h30_any_damage_is_refused_or_leaves_a_true_beginning(
+        damage in proptest::collection::vec((any::<usize>(), any::<usize>(), 1usize..9000, any::<u8>(), any::<bool>()), 1..4),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let events = made(dir.path());
+        let all = segments(dir.path());
+        for (segment, at, len, byte, zero) in damage {
+            bend(&all[segment % all.len()], |bytes| {
+                let from = at % bytes.len();
+                let to = (from + len).min(bytes.len());
+                for bent in &mut bytes[from..to] {
+                    *bent = if zero { 0 } else { *bent ^ byte };
+                }
+            });
+        }
+        let mut folded = Vec::new();
+        let verified = verify(dir.path(), keys(), &mut |record| {
+            folded.push(Event::from(record));
+            Ok(())
+        });
+        prop_assert!(events.starts_with(&folded));
+        match (verified, try_open(dir.path())) {
+            (Ok(_), Ok(opened)) => {
+                prop_assert_eq!(&opened, &folded);
+                // The repair is whole: a second open finds the same and cuts nothing.
+                let (_, recovery, again) = reopen(dir.path());
+                prop_assert_eq!((again, recovery.cut_bytes), (opened, 0));
+            }
+            (Err(_), Err(error)) => prop_assert!(error.to_string().contains(".segment")),
+            (verified, opened) => prop_assert!(false, "{verified:?} but {opened:?}"),
+        }
+    }
 }

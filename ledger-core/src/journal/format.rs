@@ -233,7 +233,7 @@ impl BlockHeader {
 
     /// The sequence of the block's last event; one before the first when it has none.
     pub(super) fn last_seq(&self) -> u64 {
-        (self.first_seq + u64::from(self.count)).saturating_sub(1)
+        self.first_seq.saturating_add(u64::from(self.count)).saturating_sub(1)
     }
 }
 
@@ -494,6 +494,72 @@ impl<'a> Iterator for Records<'a> {
                 self.fields = &[];
                 Some(Err("an event of a block cannot be read"))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn header(payload: &[u8]) -> BlockHeader {
+        BlockHeader {
+            kind: Kind::Events,
+            mask: 0,
+            count: 1,
+            first_seq: 7,
+            payload_len: payload.len() as u32,
+            epoch: 2,
+            at: -5,
+            segment: 3,
+            tag: *b"engineid",
+            previous: [9; 32],
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), count in any::<u32>()) {
+            let _ = read_block_header(&bytes);
+            let _ = read_segment_header(&bytes);
+            let header = BlockHeader { count, first_seq: u64::MAX - 1, at: i64::MIN, ..header(&bytes) };
+            let _ = header.last_seq();
+            for record in Records::new(&header, &bytes).take(400) {
+                let _ = record;
+            }
+        }
+
+        #[test]
+        fn what_is_sealed_is_read_and_no_sector_of_it_is_zero(
+            fill in any::<u8>(), len in 0usize..9000, speck in any::<usize>(), byte in any::<u8>(),
+        ) {
+            let mut payload = vec![fill; len];
+            if let Some(at) = speck.checked_rem(len) {
+                payload[at] = byte;
+            }
+            let mut header = header(&payload);
+            let mut block = vec![0; header.padded_len()];
+            block[BLOCK_HEADER..BLOCK_HEADER + len].copy_from_slice(&payload);
+            let hash = seal_block(&mut header, &mut block).unwrap();
+            prop_assert!(!has_sparse_sector(&block));
+            let read = read_block_header(&block).unwrap();
+            prop_assert_eq!(read, header);
+            prop_assert_eq!(check_block(&read, &block), Ok(hash));
+            prop_assert_eq!(open_payload(&read, &mut block).unwrap(), &payload[..]);
+        }
+
+        #[test]
+        fn any_time_goes_both_ways(base in any::<i64>(), at in any::<i64>()) {
+            let mut payload = Vec::new();
+            let start = begin_record(&mut payload, at.wrapping_sub(base));
+            payload.push(42);
+            end_record(&mut payload, start);
+            prop_assert_eq!(record_len(&payload), Some(payload.len()));
+            let header = BlockHeader { at: base, ..header(&payload) };
+            let read: Vec<_> = Records::new(&header, &payload).collect();
+            prop_assert_eq!(read, [Ok(Record { seq: 7, at, epoch: 2, payload: &[42] })]);
         }
     }
 }

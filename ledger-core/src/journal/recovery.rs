@@ -456,6 +456,9 @@ pub(super) fn repair(
     }
     file.write_at(offset, good.bytes()).map_err(JournalError::io(path, offset, "rewrite the last block"))?;
     file.sync().map_err(JournalError::io(path, offset, "sync the last block"))?;
+    // A handle whose writes are durable by themselves does not flush what an earlier run left in the cache; this does.
+    let cached = disk.open(path, Access::Buffered).map_err(JournalError::io(path, 0, "open a segment to sync it"))?;
+    cached.sync().map_err(JournalError::io(path, offset, "sync a segment"))?;
     disk.sync_dir(dir).map_err(JournalError::io(dir, 0, "sync the directory"))?;
     Ok(file)
 }
