@@ -3,6 +3,7 @@
 
 mod advice;
 mod apply;
+mod apply_admin;
 mod apply_tap;
 mod authorization;
 mod command;
