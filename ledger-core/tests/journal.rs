@@ -270,6 +270,24 @@ fn zeros_inside_events_are_not_taken_for_sectors_never_written() {
     assert_eq!(reopen(dir.path()).2, model.events);
 }
 
+#[test]
+fn a_writer_faster_than_the_spares_waits_and_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    // Pauses that no test would outlast, were they not cut short when the writer stands still.
+    options.pace = std::time::Duration::from_secs(3600);
+    let (mut journal, _) = Journal::open(options, keys(), &mut |_| Ok(())).unwrap();
+    journal.start_epoch(1);
+    let mut model = Model::default();
+    for turn in 0..60i64 {
+        model.append(&mut journal, turn, &[1; 9000]);
+        journal.commit().unwrap();
+    }
+    assert!(journal.stats().stalls.load(Ordering::Relaxed) > 0);
+    drop(journal);
+    assert_eq!(reopen(dir.path()).2, model.events);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Append(i64, Vec<u8>),
