@@ -75,7 +75,7 @@ impl<'a> Builder<'a> {
             *to = tables.from_latin1[usize::from(*ch)];
         }
         let written = self.out.get(from..).unwrap_or_default();
-        if !plan.check.passes(tables, written) && !(text.is_empty() && fill > 0) {
+        if !plan.check.passes(tables, written) {
             return Err(bad_character(self.spec, n, plan, written));
         }
         if plan.pad == Pad::BlanksRight {
@@ -141,51 +141,28 @@ impl<'a> Builder<'a> {
         let (first, second) = elements.halves();
         let at = self.start + 4;
         let width = blank_bitmap(self.spec).len();
-        self.write_bitmap(at, first);
+        write_bitmap(self.spec, self.out, at, first);
         if self.second {
-            self.write_bitmap(at + width, second);
+            write_bitmap(self.spec, self.out, at + width, second);
         }
         self.finished = true;
         Ok(len)
     }
 
-    /// Makes room for the second bitmap even when no element needs it.
-    pub(crate) fn force_second(&mut self) {
-        self.open_second();
-    }
-
-    /// Replaces the canonical bitmaps of a finished message by others of the same meaning.
-    pub(crate) fn finish_with_bitmaps(self, bitmaps: &[u8]) -> Result<usize, EncodeError> {
+    /// Finishes with these bitmaps, which must promise the elements that were set: for messages whose bitmaps are not
+    /// written the way [`Builder::finish`] does.
+    pub(crate) fn finish_with_bitmaps(mut self, bitmaps: &[u8]) -> Result<usize, EncodeError> {
+        if !self.second && bitmaps.len() > blank_bitmap(self.spec).len() {
+            self.open_second();
+        }
         let at = self.start + 4;
-        let out_len = self.out.len();
-        let mut this = self;
-        let len = this.written();
-        if len > LONGEST || at + bitmaps.len() > out_len {
-            return Err(EncodeError::TooLong(len));
+        let len = self.written();
+        match self.out.get_mut(at..at + bitmaps.len()) {
+            Some(slot) if len <= LONGEST => slot.copy_from_slice(bitmaps),
+            Some(_) | None => return Err(EncodeError::TooLong(len)),
         }
-        if let Some(slot) = this.out.get_mut(at..at + bitmaps.len()) {
-            slot.copy_from_slice(bitmaps);
-        }
-        this.finished = true;
+        self.finished = true;
         Ok(len)
-    }
-
-    fn write_bitmap(&mut self, at: usize, bits: u64) {
-        let tables = self.spec.tables;
-        match self.spec.bitmap {
-            BitmapForm::Binary => {
-                if let Some(slot) = self.out.get_mut(at..at + 8) {
-                    slot.copy_from_slice(&bits.to_be_bytes());
-                }
-            }
-            BitmapForm::Hex => {
-                for (place, slot) in self.out.iter_mut().skip(at).take(16).enumerate() {
-                    let nibble = (bits >> (60 - 4 * place) & 15) as u32;
-                    let ch = char::from_digit(nibble, 16).unwrap_or('0').to_ascii_uppercase();
-                    *slot = tables.from_latin1[usize::from(ch as u8)];
-                }
-            }
-        }
     }
 
     /// Takes the element into the bitmap and returns its plan.
@@ -250,6 +227,40 @@ fn blank_bitmap(spec: &Spec) -> &'static [u8] {
         BitmapForm::Binary => &[0; 8],
         BitmapForm::Hex => &[0; 16],
     }
+}
+
+fn write_bitmap(spec: &Spec, out: &mut [u8], at: usize, bits: u64) {
+    match spec.bitmap {
+        BitmapForm::Binary => {
+            if let Some(slot) = out.get_mut(at..at + 8) {
+                slot.copy_from_slice(&bits.to_be_bytes());
+            }
+        }
+        BitmapForm::Hex => {
+            for (place, slot) in out.iter_mut().skip(at).take(16).enumerate() {
+                let nibble = usize::try_from(bits >> (60 - 4 * place) & 15).unwrap_or(0);
+                let ch = b"0123456789ABCDEF".get(nibble).copied().unwrap_or(b'0');
+                *slot = spec.tables.from_latin1[usize::from(ch)];
+            }
+        }
+    }
+}
+
+/// The bitmaps of these elements as [`Builder::finish`] writes them.
+pub(crate) fn canonical_bitmaps(spec: &Spec, elements: Elements) -> Vec<u8> {
+    let mut marked = elements;
+    let width = blank_bitmap(spec).len();
+    let mut out = vec![0; width];
+    if elements.needs_second() {
+        marked.insert(1);
+        out.resize(2 * width, 0);
+    }
+    let (first, second) = marked.halves();
+    write_bitmap(spec, &mut out, 0, first);
+    if elements.needs_second() {
+        write_bitmap(spec, &mut out, width, second);
+    }
+    out
 }
 
 #[cold]

@@ -107,11 +107,21 @@ pub struct SubSpec {
     pub secret: Option<Secret>,
 }
 
+/// The class byte before tagged sub-elements: a capital letter, when it is there.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassSpec {
+    /// Its `id` in descriptions, such as `TCC`.
+    pub id: String,
+    /// What it is called.
+    pub name: String,
+}
+
 /// The layout of a tagged element such as DE48: optional class byte, then tag 2, length 2, data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaggedLayout {
-    /// Name of the class byte; `None` when the element has none.
-    pub class: Option<String>,
+    /// The class byte that may come first; `None` when the element has none.
+    pub class: Option<ClassSpec>,
     /// Known tags, ascending. Others are kept as well.
     pub subs: Vec<([u8; 2], SubSpec)>,
 }

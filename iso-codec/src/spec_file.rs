@@ -4,8 +4,8 @@
 use crate::charset::Charset;
 use crate::error::SpecError;
 use crate::spec::{
-    BitmapForm, Check, FieldPlan, FieldSpec, Kind, Layout, Length, Pad, Part, PartLength, Secret, Spec, SubSpec,
-    TaggedLayout,
+    BitmapForm, Check, ClassSpec, FieldPlan, FieldSpec, Kind, Layout, Length, Pad, Part, PartLength, Secret, Spec,
+    SubSpec, TaggedLayout,
 };
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,7 +57,7 @@ enum LengthFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TaggedFile {
-    class: Option<String>,
+    class: Option<ClassSpec>,
     #[serde(default)]
     subs: BTreeMap<String, SubFile>,
 }
