@@ -16,11 +16,7 @@ pub struct AddressPolicy {
 impl AddressPolicy {
     /// Whether a URL of this target may be used at all.
     pub fn permits_target(self, target: &Target) -> bool {
-        self.sandbox
-            || (target.https
-                && target
-                    .literal()
-                    .is_none_or(|ip| classify(ip) == AddressClass::Public))
+        self.sandbox || (target.https && target.literal().is_none_or(|ip| classify(ip) == AddressClass::Public))
     }
 
     /// Whether this resolved address may be dialled.
@@ -123,9 +119,7 @@ fn carried_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
         Ipv4Addr::new(a, b, c, d)
     };
     match (s0, s1, s2, s3, s4, s5) {
-        (0, 0, 0, 0, 0, 0xffff | 0) | (0, 0, 0, 0, 0xffff, 0) | (0x64, 0xff9b, 0, 0, 0, 0) => {
-            Some(v4(s6, s7))
-        }
+        (0, 0, 0, 0, 0, 0xffff | 0) | (0, 0, 0, 0, 0xffff, 0) | (0x64, 0xff9b, 0, 0, 0, 0) => Some(v4(s6, s7)),
         (0x2002, ..) => Some(v4(s1, s2)),
         _ => None,
     }
@@ -183,10 +177,7 @@ impl Target {
             return Err(TargetError::Credentials);
         }
         let host = authority.host();
-        let host = host
-            .strip_prefix('[')
-            .and_then(|inner| inner.strip_suffix(']'))
-            .unwrap_or(host);
+        let host = host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(host);
         let port = match authority.port() {
             Some(port) => port.as_u16(),
             None if https => 443,
@@ -195,17 +186,8 @@ impl Target {
         if host.is_empty() || port == 0 {
             return Err(TargetError::Host);
         }
-        let path = uri
-            .path_and_query()
-            .cloned()
-            .unwrap_or_else(|| PathAndQuery::from_static("/"));
-        Ok(Self {
-            https,
-            host: host.to_owned(),
-            port,
-            authority: authority.as_str().to_owned(),
-            path,
-        })
+        let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        Ok(Self { https, host: host.to_owned(), port, authority: authority.as_str().to_owned(), path })
     }
 
     /// The address, when the host is one and needs no resolving.
@@ -263,15 +245,9 @@ mod tests {
     #[test]
     fn decision_urls_are_taken_apart() {
         let target = Target::parse("https://decide.example.com/v1/ask?x=1").expect("a URL");
-        assert_eq!(
-            (target.https, target.port, target.path.as_str()),
-            (true, 443, "/v1/ask?x=1")
-        );
+        assert_eq!((target.https, target.port, target.path.as_str()), (true, 443, "/v1/ask?x=1"));
         let target = Target::parse("http://[::1]:9090").expect("a URL");
-        assert_eq!(
-            (target.host.as_str(), target.port, target.path.as_str()),
-            ("::1", 9090, "/")
-        );
+        assert_eq!((target.host.as_str(), target.port, target.path.as_str()), ("::1", 9090, "/"));
         assert!(target.literal().is_some());
         for (text, error) in [
             ("decide.example.com/x", TargetError::NotUrl),
@@ -293,9 +269,6 @@ mod tests {
         assert!(!permits("http://decide.example.com/"));
         assert!(!permits("https://127.0.0.1/"));
         assert!(!permits("https://[::ffff:192.168.0.1]/"));
-        assert!(
-            AddressPolicy { sandbox: true }
-                .permits_target(&Target::parse("http://127.0.0.1/").expect("a URL"))
-        );
+        assert!(AddressPolicy { sandbox: true }.permits_target(&Target::parse("http://127.0.0.1/").expect("a URL")));
     }
 }

@@ -156,12 +156,9 @@ impl Decision {
             Some(_) | None => return Err(Bad::UnknownDecision),
         };
         let reason = match body.reason {
-            Some(Value::String(text)) => Some(
-                text.chars()
-                    .filter(|c| !c.is_control())
-                    .take(REASON_LIMIT)
-                    .collect::<String>(),
-            ),
+            Some(Value::String(text)) => {
+                Some(text.chars().filter(|c| !c.is_control()).take(REASON_LIMIT).collect::<String>())
+            }
             // A reason only picks the code of a decline; one that is no text is as good as none.
             Some(_) | None => None,
         };
@@ -175,32 +172,19 @@ impl Decision {
             Some(Value::Null) | None => None,
             Some(_) => return Err(Bad::Source),
         };
-        let sent = body
-            .metadata
-            .map(RawValue::get)
-            .filter(|text| *text != "null");
+        let sent = body.metadata.map(RawValue::get).filter(|text| *text != "null");
         let metadata = sent
             .filter(|text| text.len() <= METADATA_LIMIT && text.starts_with('{'))
             .map(|text| text.as_bytes().to_vec());
         let metadata_dropped = sent.is_some() && metadata.is_none();
-        Ok(Self {
-            approve,
-            reason,
-            amount,
-            source,
-            metadata,
-            metadata_dropped,
-            raw,
-        })
+        Ok(Self { approve, reason, amount, source, metadata, metadata_dropped, raw })
     }
 }
 
 /// `12`, `12.5`, `0.000001`: digits, then perhaps a point and digits; nothing else, and not too many.
 fn is_decimal(text: &str) -> bool {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = |part: &str| {
-        !part.is_empty() && part.len() <= 18 && part.bytes().all(|b| b.is_ascii_digit())
-    };
+    let digits = |part: &str| !part.is_empty() && part.len() <= 18 && part.bytes().all(|b| b.is_ascii_digit());
     digits(whole) && digits(fraction)
 }
 
@@ -217,23 +201,13 @@ mod tests {
     fn the_contracts_answers() {
         let approve = parse(r#"{"decision":"approve"}"#).expect("an approval");
         assert!(approve.approve && approve.amount.is_none() && !approve.metadata_dropped);
-        let decline = parse(r#" {"decision":"decline","reason":"insufficient_funds","x":[1]}"#)
-            .expect("a decline");
-        assert_eq!(
-            (decline.approve, decline.reason.as_deref()),
-            (false, Some("insufficient_funds"))
-        );
-        let all = parse(
-            r#"{"decision":"approve","amount":"5.00","source":"account","metadata":{"a": 1.0}}"#,
-        )
-        .expect("with everything");
+        let decline = parse(r#" {"decision":"decline","reason":"insufficient_funds","x":[1]}"#).expect("a decline");
+        assert_eq!((decline.approve, decline.reason.as_deref()), (false, Some("insufficient_funds")));
+        let all = parse(r#"{"decision":"approve","amount":"5.00","source":"account","metadata":{"a": 1.0}}"#)
+            .expect("with everything");
         assert_eq!(all.amount.as_deref(), Some("5.00"));
         assert_eq!(all.source.as_deref(), Some("account"));
-        assert_eq!(
-            all.metadata.as_deref(),
-            Some(br#"{"a": 1.0}"#.as_slice()),
-            "metadata to the byte"
-        );
+        assert_eq!(all.metadata.as_deref(), Some(br#"{"a": 1.0}"#.as_slice()), "metadata to the byte");
     }
 
     #[test]
@@ -244,10 +218,7 @@ mod tests {
             ("[\"approve\"]", Bad::NotJson),
             ("\"approve\"", Bad::NotJson),
             (r#"{"decision":"approve"} trailing"#, Bad::NotJson),
-            (
-                r#"{"decision":"approve","decision":"decline"}"#,
-                Bad::NotJson,
-            ),
+            (r#"{"decision":"approve","decision":"decline"}"#, Bad::NotJson),
             ("{}", Bad::UnknownDecision),
             (r#"{"decision":"aprove"}"#, Bad::UnknownDecision),
             (r#"{"decision":"Approve"}"#, Bad::UnknownDecision),
@@ -265,24 +236,16 @@ mod tests {
 
     #[test]
     fn metadata_too_large_is_dropped_and_flagged() {
-        let large = format!(
-            r#"{{"decision":"approve","metadata":{{"a":"{}"}}}}"#,
-            "x".repeat(METADATA_LIMIT)
-        );
+        let large = format!(r#"{{"decision":"approve","metadata":{{"a":"{}"}}}}"#, "x".repeat(METADATA_LIMIT));
         let decision = parse(&large).expect("still a decision");
         assert!(decision.metadata.is_none() && decision.metadata_dropped);
-        let decision =
-            parse(r#"{"decision":"approve","metadata":null,"amount":null,"source":null}"#)
-                .expect("nulls");
+        let decision = parse(r#"{"decision":"approve","metadata":null,"amount":null,"source":null}"#).expect("nulls");
         assert!(decision.metadata.is_none() && !decision.metadata_dropped);
     }
 
     #[test]
     fn a_reason_is_bounded_and_printable() {
-        let text = format!(
-            r#"{{"decision":"decline","reason":"\u0007{}"}}"#,
-            "é".repeat(200)
-        );
+        let text = format!(r#"{{"decision":"decline","reason":"\u0007{}"}}"#, "é".repeat(200));
         let reason = parse(&text).expect("a decline").reason.expect("a reason");
         assert_eq!(reason.chars().count(), REASON_LIMIT);
         assert!(!reason.contains('\u{7}'));
@@ -290,21 +253,10 @@ mod tests {
 
     #[test]
     fn deep_json_is_refused_without_recursion() {
-        let deep = format!(
-            r#"{{"decision":{}1{}}}"#,
-            "[".repeat(5000),
-            "]".repeat(5000)
-        );
+        let deep = format!(r#"{{"decision":{}1{}}}"#, "[".repeat(5000), "]".repeat(5000));
         assert_eq!(parse(&deep), Err(Bad::NotJson));
-        let ignored = format!(
-            r#"{{"x":{}1{},"decision":"approve"}}"#,
-            "[".repeat(5000),
-            "]".repeat(5000)
-        );
-        assert!(
-            parse(&ignored).is_ok_and(|decision| decision.approve)
-                || parse(&ignored) == Err(Bad::NotJson)
-        );
+        let ignored = format!(r#"{{"x":{}1{},"decision":"approve"}}"#, "[".repeat(5000), "]".repeat(5000));
+        assert!(parse(&ignored).is_ok_and(|decision| decision.approve) || parse(&ignored) == Err(Bad::NotJson));
     }
 
     proptest! {

@@ -151,8 +151,7 @@ pub struct AskNetwork<'a> {
 
 /// Appends the body's JSON to `into`.
 pub fn write(body: &AskBody<'_>, into: &mut Vec<u8>) {
-    serde_json::to_writer(into, body)
-        .expect("text and numbers always serialize, and a Vec always takes bytes");
+    serde_json::to_writer(into, body).expect("text and numbers always serialize, and a Vec always takes bytes");
 }
 
 #[cfg(test)]
@@ -175,22 +174,11 @@ mod tests {
                 user_external_id: "alice",
                 card_id: "crd_1",
                 card_last4: "4242",
-                amount: AskMoney {
-                    value: "12.50",
-                    currency: "EUR",
-                },
-                merchant_amount: AskMoney {
-                    value: "13.40",
-                    currency: "USD",
-                },
+                amount: AskMoney { value: "12.50", currency: "EUR" },
+                merchant_amount: AskMoney { value: "13.40", currency: "USD" },
                 conversion_rate: Some("0.932835"),
                 sources: &["pool"],
-                pool: Some(AskPool {
-                    id: "pol_1",
-                    currency: "EUR",
-                    amount: "12.50",
-                    available_after: "9987.50",
-                }),
+                pool: Some(AskPool { id: "pol_1", currency: "EUR", amount: "12.50", available_after: "9987.50" }),
                 account: None,
                 merchant: AskMerchant {
                     id: Some("M1"),

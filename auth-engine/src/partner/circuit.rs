@@ -70,17 +70,11 @@ mod tests {
         assert!(circuit.is_open());
         assert!(!circuit.admit(6));
         assert!(!circuit.admit(1_000_004));
-        assert!(
-            circuit.admit(1_000_005),
-            "the first probe, a second after it opened"
-        );
+        assert!(circuit.admit(1_000_005), "the first probe, a second after it opened");
         assert!(!circuit.admit(1_000_006), "one tap a second");
         circuit.unreachable(1_000_100);
         assert!(!circuit.admit(2_000_004));
-        assert!(
-            circuit.admit(2_000_005),
-            "a failed probe does not move the next one"
-        );
+        assert!(circuit.admit(2_000_005), "a failed probe does not move the next one");
     }
 
     #[test]

@@ -59,11 +59,7 @@ struct Lane {
 
 impl Lane {
     fn new(dialer: Dialer, report: Report) -> Self {
-        Self {
-            dialer: Rc::new(dialer),
-            report,
-            pools: RefCell::new(HashMap::new()),
-        }
+        Self { dialer: Rc::new(dialer), report, pools: RefCell::new(HashMap::new()) }
     }
 
     fn pool(&self, partner: u32) -> Rc<Pool> {
@@ -110,11 +106,7 @@ pub struct PartnerClient {
 impl PartnerClient {
     /// A client without partners. `tls` is how https partners are trusted, none for the system's root
     /// certificates; `answers` is called on this thread and must be cheap (push, notify).
-    pub fn new(
-        policy: AddressPolicy,
-        tls: Option<Arc<ClientConfig>>,
-        answers: impl Fn(Answer) + 'static,
-    ) -> Self {
+    pub fn new(policy: AddressPolicy, tls: Option<Arc<ClientConfig>>, answers: impl Fn(Answer) + 'static) -> Self {
         Self::with_resolver(policy, tls, None, answers)
     }
 
@@ -147,20 +139,12 @@ impl PartnerClient {
     /// Takes a created or changed endpoint and opens connections to it ahead of the first ask. With the
     /// URL unchanged nothing is dropped: secrets rotate and caps change under load.
     pub fn configure(&self, partner: u32, endpoint: Endpoint) {
-        let https = endpoint
-            .url
-            .as_deref()
-            .and_then(|url| Target::parse(url).ok())
-            .is_some_and(|url| url.https);
+        let https = endpoint.url.as_deref().and_then(|url| Target::parse(url).ok()).is_some_and(|url| url.https);
         let way = if https { Way::TlsThread } else { Way::Here };
         let before = self.ways.borrow_mut().insert(partner, way);
         if before.is_some_and(|before| before != way) {
             // The other thread's connections are let go; what is out on them is still answered.
-            let nowhere = Endpoint {
-                url: None,
-                secrets: Vec::new(),
-                max_connections: 1,
-            };
+            let nowhere = Endpoint { url: None, secrets: Vec::new(), max_connections: 1 };
             match way {
                 Way::TlsThread => self.here.pool(partner).configure(nowhere),
                 Way::Here => self.control(Control::Configure(partner, nowhere)),
@@ -180,8 +164,7 @@ impl PartnerClient {
             Some(Way::TlsThread) => {
                 let refused = match self.tls_lane.borrow().as_ref() {
                     Some(lane) => lane.asks.try_send(ask).err().map(|error| match error {
-                        mpsc::error::TrySendError::Full(ask)
-                        | mpsc::error::TrySendError::Closed(ask) => ask,
+                        mpsc::error::TrySendError::Full(ask) | mpsc::error::TrySendError::Closed(ask) => ask,
                     }),
                     None => Some(ask),
                 };
@@ -228,9 +211,7 @@ impl PartnerClient {
         if let Some(lane) = lane.as_ref()
             && lane.control.send(control).is_err()
         {
-            tracing::error!(
-                "the https partners' thread has ended: their asks cannot be sent; restart the engine"
-            );
+            tracing::error!("the https partners' thread has ended: their asks cannot be sent; restart the engine");
         }
     }
 
@@ -265,11 +246,7 @@ fn run_tls_lane(
     mut asks: mpsc::Receiver<Ask>,
     answers: mpsc::UnboundedSender<Answer>,
 ) {
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-    {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "the https partners' runtime did not start: their asks cannot be sent");

@@ -45,14 +45,9 @@ pub fn system_roots() -> ClientConfig {
     let found = rustls_native_certs::load_native_certs();
     let (_, unusable) = roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
-        tracing::warn!(
-            unusable,
-            "no root certificate found: every https partner will be unreachable"
-        );
+        tracing::warn!(unusable, "no root certificate found: every https partner will be unreachable");
     }
-    tls_builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth()
+    tls_builder().with_root_certificates(roots).with_no_client_auth()
 }
 
 fn tls_builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
@@ -92,9 +87,7 @@ impl Probe {
     /// True when nothing at all waits to be read: no end of stream, no error, no unasked-for bytes.
     pub(super) fn is_quiet(&self) -> bool {
         let mut byte = [std::mem::MaybeUninit::uninit()];
-        self.0
-            .peek(&mut byte)
-            .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        self.0.peek(&mut byte).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// True when the peer has hung up; waiting bytes are no objection.
@@ -108,21 +101,13 @@ impl Probe {
 }
 
 impl Dialer {
-    pub(super) fn new(
-        policy: AddressPolicy,
-        tls: Option<Arc<ClientConfig>>,
-        resolver: Option<Resolver>,
-    ) -> Self {
+    pub(super) fn new(policy: AddressPolicy, tls: Option<Arc<ClientConfig>>, resolver: Option<Resolver>) -> Self {
         let tls = tls.map(|given| {
             let mut config = (*given).clone();
             config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_H1.to_vec()];
             Arc::new(config)
         });
-        Self {
-            policy,
-            tls,
-            resolver,
-        }
+        Self { policy, tls, resolver }
     }
 
     pub(super) fn permits(&self, target: &Target) -> bool {
@@ -131,9 +116,7 @@ impl Dialer {
 
     /// Opens one connection, within [`CONNECT_TIMEOUT`].
     pub(super) async fn dial(&self, target: &Target) -> Result<Connected, Unreachable> {
-        timeout(CONNECT_TIMEOUT, self.dial_unbounded(target))
-            .await
-            .unwrap_or(Err(Unreachable::ConnectTimeout))
+        timeout(CONNECT_TIMEOUT, self.dial_unbounded(target)).await.unwrap_or(Err(Unreachable::ConnectTimeout))
     }
 
     async fn dial_unbounded(&self, target: &Target) -> Result<Connected, Unreachable> {
@@ -142,9 +125,7 @@ impl Dialer {
         }
         let addresses = self.resolve(target).await?;
         let stream = self.connect(&addresses).await?;
-        let probe = socket2::SockRef::from(&stream)
-            .try_clone()
-            .map_err(|_| Unreachable::Refused)?;
+        let probe = socket2::SockRef::from(&stream).try_clone().map_err(|_| Unreachable::Refused)?;
         let probe = Probe(probe);
         let written = Rc::new(Cell::new(0));
         if !target.https {
@@ -152,13 +133,10 @@ impl Dialer {
         }
         let config = self.tls.clone().ok_or(Unreachable::Tls)?;
         let name = ServerName::try_from(target.host.clone()).map_err(|_| Unreachable::Tls)?;
-        let stream = TlsConnector::from(config)
-            .connect(name, stream)
-            .await
-            .map_err(|error| {
-                tracing::debug!(host = %target.host, %error, "TLS handshake with a partner failed");
-                Unreachable::Tls
-            })?;
+        let stream = TlsConnector::from(config).connect(name, stream).await.map_err(|error| {
+            tracing::debug!(host = %target.host, %error, "TLS handshake with a partner failed");
+            Unreachable::Tls
+        })?;
         if stream.get_ref().1.alpn_protocol() == Some(ALPN_H2) {
             handshake_h2(stream, written, probe).await
         } else {
@@ -173,9 +151,7 @@ impl Dialer {
         let (host, port, resolver) = (target.host.clone(), target.port, self.resolver.clone());
         let found = tokio::task::spawn_blocking(move || match resolver {
             Some(resolver) => resolver(&host, port),
-            None => (host.as_str(), port)
-                .to_socket_addrs()
-                .map(Iterator::collect),
+            None => (host.as_str(), port).to_socket_addrs().map(Iterator::collect),
         })
         .await;
         match found {
@@ -188,11 +164,7 @@ impl Dialer {
     /// is dialled: the name is not looked up a second time.
     async fn connect(&self, addresses: &[SocketAddr]) -> Result<TcpStream, Unreachable> {
         let mut failure = Unreachable::AddressForbidden;
-        for address in addresses
-            .iter()
-            .filter(|address| self.policy.permits(address.ip()))
-            .take(4)
-        {
+        for address in addresses.iter().filter(|address| self.policy.permits(address.ip())).take(4) {
             match TcpStream::connect(address).await {
                 Ok(stream) => {
                     let keepalive = socket2::TcpKeepalive::new().with_time(TCP_KEEPALIVE);
@@ -211,18 +183,11 @@ impl Dialer {
     }
 }
 
-async fn handshake_h1<S>(
-    stream: S,
-    written: Rc<Cell<u64>>,
-    probe: Probe,
-) -> Result<Connected, Unreachable>
+async fn handshake_h1<S>(stream: S, written: Rc<Cell<u64>>, probe: Probe) -> Result<Connected, Unreachable>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let io = TokioIo::new(Counted {
-        stream,
-        written: written.clone(),
-    });
+    let io = TokioIo::new(Counted { stream, written: written.clone() });
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_BUFFER)
         .max_headers(MAX_HEADERS)
@@ -233,26 +198,14 @@ where
         // How it ended is told to whoever waits for an answer on it; here it only matters that it did.
         let _ = connection.await;
     });
-    Ok(Connected {
-        sender: Sender::H1(sender),
-        driver,
-        written,
-        probe,
-    })
+    Ok(Connected { sender: Sender::H1(sender), driver, written, probe })
 }
 
-async fn handshake_h2<S>(
-    stream: S,
-    written: Rc<Cell<u64>>,
-    probe: Probe,
-) -> Result<Connected, Unreachable>
+async fn handshake_h2<S>(stream: S, written: Rc<Cell<u64>>, probe: Probe) -> Result<Connected, Unreachable>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let io = TokioIo::new(Counted {
-        stream,
-        written: written.clone(),
-    });
+    let io = TokioIo::new(Counted { stream, written: written.clone() });
     let (sender, connection) = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .keep_alive_interval(Duration::from_secs(20))
@@ -265,12 +218,7 @@ where
     let driver = Box::pin(async move {
         let _ = connection.await;
     });
-    Ok(Connected {
-        sender: Sender::H2(sender),
-        driver,
-        written,
-        probe,
-    })
+    Ok(Connected { sender: Sender::H2(sender), driver, written, probe })
 }
 
 /// Runs hyper's own tasks on the thread the pool lives on.
@@ -296,29 +244,20 @@ struct Counted<S> {
 impl<S> Counted<S> {
     fn count(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = result {
-            self.written
-                .set(self.written.get().saturating_add(bytes as u64));
+            self.written.set(self.written.get().saturating_add(bytes as u64));
         }
         result
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.count(result)
     }

@@ -16,15 +16,8 @@ use super::client::Ask;
 use super::sign::{HEADER_ID, HEADER_SIGNATURE, HEADER_TIMESTAMP, Secret, signature_header};
 
 /// Builds the signed request. None when the id cannot stand in a header, which no `aut_…` id can cause.
-pub(super) fn request(
-    ask: &Ask,
-    target: &Target,
-    secrets: &[Secret],
-    h2: bool,
-) -> Option<Request<Full<Bytes>>> {
-    let seconds = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+pub(super) fn request(ask: &Ask, target: &Target, secrets: &[Secret], h2: bool) -> Option<Request<Full<Bytes>>> {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let timestamp = seconds.to_string();
     let mut request = Request::new(Full::new(ask.body.clone()));
     *request.method_mut() = Method::POST;
@@ -39,17 +32,12 @@ pub(super) fn request(
         *request.version_mut() = Version::HTTP_2;
     } else {
         *request.uri_mut() = Uri::from(target.path.clone());
-        request
-            .headers_mut()
-            .insert(HOST, HeaderValue::from_str(&target.authority).ok()?);
+        request.headers_mut().insert(HOST, HeaderValue::from_str(&target.authority).ok()?);
     }
     let headers = request.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    headers.insert(
-        USER_AGENT,
-        HeaderValue::from_static(concat!("auth-engine/", env!("CARGO_PKG_VERSION"))),
-    );
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("auth-engine/", env!("CARGO_PKG_VERSION"))));
     headers.insert(HEADER_ID, HeaderValue::from_str(&ask.webhook_id).ok()?);
     headers.insert(HEADER_TIMESTAMP, HeaderValue::from_str(&timestamp).ok()?);
     if !secrets.is_empty() {
@@ -72,24 +60,14 @@ pub(super) fn refused_status(status: StatusCode) -> Option<Bad> {
 
 /// What an error after the request was begun means.
 pub(super) fn broken(error: &hyper::Error) -> Outcome {
-    if error.is_parse() {
-        Outcome::Bad(Bad::NotHttp)
-    } else {
-        Outcome::Unreachable(Unreachable::Reset)
-    }
+    if error.is_parse() { Outcome::Bad(Bad::NotHttp) } else { Outcome::Unreachable(Unreachable::Reset) }
 }
 
 /// Reads a body of at most [`BODY_LIMIT`] bytes and stops at the first byte more. The caller bounds the
 /// time; an error leaves the connection unusable.
 pub(super) async fn body(response: Response<Incoming>) -> Result<Bytes, Outcome> {
-    let announced = response
-        .headers()
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok());
-    if announced
-        .and_then(|text| text.parse::<u64>().ok())
-        .is_some_and(|length| length > BODY_LIMIT as u64)
-    {
+    let announced = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    if announced.and_then(|text| text.parse::<u64>().ok()).is_some_and(|length| length > BODY_LIMIT as u64) {
         return Err(Outcome::Bad(Bad::TooLarge));
     }
     let mut incoming = response.into_body();
@@ -101,11 +79,7 @@ pub(super) async fn body(response: Response<Incoming>) -> Result<Bytes, Outcome>
         let Ok(data) = frame.into_data() else {
             continue;
         };
-        let so_far = if rest.is_empty() {
-            first.len()
-        } else {
-            rest.len()
-        };
+        let so_far = if rest.is_empty() { first.len() } else { rest.len() };
         if so_far.saturating_add(data.len()) > BODY_LIMIT {
             return Err(Outcome::Bad(Bad::TooLarge));
         }
@@ -118,9 +92,5 @@ pub(super) async fn body(response: Response<Incoming>) -> Result<Bytes, Outcome>
             rest.extend_from_slice(&data);
         }
     }
-    Ok(if rest.is_empty() {
-        first
-    } else {
-        rest.freeze()
-    })
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
 }

@@ -16,16 +16,11 @@ mod pool;
 mod sign;
 
 pub use address::{AddressClass, AddressPolicy, Target, TargetError, classify};
-pub use answer::{
-    Answer, BODY_LIMIT, Bad, Decision, METADATA_LIMIT, Outcome, REASON_LIMIT, Unreachable,
-};
-pub use ask::{
-    AskAccount, AskBody, AskData, AskMerchant, AskMoney, AskNetwork, AskPool, AskPos, write,
-};
+pub use answer::{Answer, BODY_LIMIT, Bad, Decision, METADATA_LIMIT, Outcome, REASON_LIMIT, Unreachable};
+pub use ask::{AskAccount, AskBody, AskData, AskMerchant, AskMoney, AskNetwork, AskPool, AskPos, write};
 pub use circuit::Circuit;
 pub use client::{Ask, DEFAULT_MAX_CONNECTIONS, Endpoint, PartnerClient};
 pub use connect::{Resolver, system_roots};
 pub use sign::{
-    HEADER_ID, HEADER_SIGNATURE, HEADER_TIMESTAMP, Secret, SecretError, VerifyError,
-    signature_header, verify,
+    HEADER_ID, HEADER_SIGNATURE, HEADER_TIMESTAMP, Secret, SecretError, VerifyError, signature_header, verify,
 };

@@ -93,9 +93,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.0
-            .in_flight
-            .set(self.0.in_flight.get().saturating_sub(1));
+        self.0.in_flight.set(self.0.in_flight.get().saturating_sub(1));
     }
 }
 
@@ -123,8 +121,7 @@ struct Waiting {
     tries: u32,
 }
 
-type Sent =
-    Pin<Box<dyn Future<Output = Result<Response<Incoming>, TrySendError<Request<Full<Bytes>>>>>>>;
+type Sent = Pin<Box<dyn Future<Output = Result<Response<Incoming>, TrySendError<Request<Full<Bytes>>>>>>>;
 
 struct State {
     url: Option<String>,
@@ -172,30 +169,20 @@ impl State {
                 return Some(Seat::H1(connection));
             }
         }
-        self.shared
-            .retain(|connection| !connection.sender.is_closed() && !connection.probe.has_ended());
-        let roomiest = self
-            .shared
-            .iter()
-            .max_by_key(|connection| connection.free_streams())?;
+        self.shared.retain(|connection| !connection.sender.is_closed() && !connection.probe.has_ended());
+        let roomiest = self.shared.iter().max_by_key(|connection| connection.free_streams())?;
         (roomiest.free_streams() > 0).then(|| Seat::H2(Stream::open(roomiest.clone())))
     }
 
     /// Takes out the asks whose deadline has come.
     fn expired(&mut self, now: Instant) -> Vec<Waiting> {
-        let count = self
-            .waiting
-            .iter()
-            .take_while(|waiting| waiting.ask.deadline <= now)
-            .count();
+        let count = self.waiting.iter().take_while(|waiting| waiting.ask.deadline <= now).count();
         self.waiting.drain(..count).collect()
     }
 
     fn enqueue(&mut self, waiting: Waiting) {
         let deadline = waiting.ask.deadline;
-        let at = self
-            .waiting
-            .partition_point(|other| other.ask.deadline <= deadline);
+        let at = self.waiting.partition_point(|other| other.ask.deadline <= deadline);
         self.waiting.insert(at, waiting);
     }
 }
@@ -231,13 +218,7 @@ impl Pool {
             retry_set: false,
             expirer_runs: false,
         };
-        Rc::new(Self {
-            partner,
-            dialer,
-            report,
-            state: RefCell::new(state),
-            front_changed: Notify::new(),
-        })
+        Rc::new(Self { partner, dialer, report, state: RefCell::new(state), front_changed: Notify::new() })
     }
 
     /// Takes a created or changed endpoint. Only another URL touches connections, and even then asks that
@@ -267,11 +248,7 @@ impl Pool {
     /// Takes one ask; its outcome is reported later, never from inside this call.
     pub(super) fn ask(self: &Rc<Self>, ask: Ask) {
         let now = Instant::now();
-        let waiting = Waiting {
-            ask,
-            taken_at: now,
-            tries: 0,
-        };
+        let waiting = Waiting { ask, taken_at: now, tries: 0 };
         let full = {
             let mut state = self.state.borrow_mut();
             if state.waiting.len() < MAX_WAITING {
@@ -293,11 +270,7 @@ impl Pool {
             let state = self.state.borrow();
             let have = state.idle.len() + state.shared.len() + state.on_h1() + state.dialing;
             let want = (state.max / 4).max(WARM).min(state.max);
-            if state.target.is_ok() && state.shared.is_empty() {
-                want.saturating_sub(have)
-            } else {
-                0
-            }
+            if state.target.is_ok() && state.shared.is_empty() { want.saturating_sub(have) } else { 0 }
         };
         for _ in 0..dials.min(MAX_DIALING) {
             self.dial();
@@ -318,9 +291,7 @@ impl Pool {
                     }
                     Ok(_) if state.waiting.is_empty() => (expired, None, None),
                     Ok(target) => {
-                        let next = state
-                            .checkout()
-                            .and_then(|seat| Some((seat, state.waiting.pop_front()?, target)));
+                        let next = state.checkout().and_then(|seat| Some((seat, state.waiting.pop_front()?, target)));
                         (expired, None, next)
                     }
                 }
@@ -345,40 +316,20 @@ impl Pool {
         let secrets = self.state.borrow().secrets.clone();
         let on_h1 = matches!(seat, Seat::H1(_));
         let Some(request) = exchange::request(&waiting.ask, target, &secrets, !on_h1) else {
-            tracing::error!(
-                partner = self.partner,
-                "an ask's id cannot stand in a header; it was not sent"
-            );
+            tracing::error!(partner = self.partner, "an ask's id cannot stand in a header; it was not sent");
             return self.tell_later(vec![waiting], Outcome::NotSent);
         };
         let (sent, before): (Sent, u64) = match &mut seat {
-            Seat::H1(connection) => (
-                Box::pin(connection.sender.try_send_request(request)),
-                connection.written.get(),
-            ),
-            Seat::H2(stream) => (
-                Box::pin(stream.0.sender.clone().try_send_request(request)),
-                0,
-            ),
+            Seat::H1(connection) => (Box::pin(connection.sender.try_send_request(request)), connection.written.get()),
+            Seat::H2(stream) => (Box::pin(stream.0.sender.clone().try_send_request(request)), 0),
         };
         let asked_at = Instant::now();
         let (token, deadline) = (waiting.ask.token, waiting.ask.deadline);
         let mut state = self.state.borrow_mut();
         let number = state.number();
         let pool = self.clone();
-        let task = spawn_local(pool.exchange(number, seat, waiting, sent, before, asked_at))
-            .abort_handle();
-        state.busy.insert(
-            number,
-            Busy {
-                token,
-                deadline,
-                asked_at,
-                on_h1,
-                told: false,
-                task,
-            },
-        );
+        let task = spawn_local(pool.exchange(number, seat, waiting, sent, before, asked_at)).abort_handle();
+        state.busy.insert(number, Busy { token, deadline, asked_at, on_h1, told: false, task });
     }
 
     async fn exchange(
@@ -401,13 +352,7 @@ impl Pool {
                     Seat::H2(_) => error.message().is_some(),
                 };
                 if !unsent {
-                    return self.lost(
-                        number,
-                        seat,
-                        token,
-                        asked_at,
-                        exchange::broken(error.error()),
-                    );
+                    return self.lost(number, seat, token, asked_at, exchange::broken(error.error()));
                 }
                 return self.resend(number, seat, waiting);
             }
@@ -432,14 +377,7 @@ impl Pool {
     }
 
     /// The outcome is known and the connection is spent.
-    fn lost(
-        self: &Rc<Self>,
-        number: u64,
-        seat: Seat,
-        token: u64,
-        asked_at: Instant,
-        outcome: Outcome,
-    ) {
+    fn lost(self: &Rc<Self>, number: u64, seat: Seat, token: u64, asked_at: Instant, outcome: Outcome) {
         drop(seat);
         self.state.borrow_mut().busy.remove(&number);
         self.tell(token, asked_at, outcome);
@@ -461,11 +399,7 @@ impl Pool {
             }
         };
         if let Some(waiting) = spent {
-            self.tell(
-                waiting.ask.token,
-                waiting.taken_at,
-                Outcome::Unreachable(Unreachable::Reset),
-            );
+            self.tell(waiting.ask.token, waiting.taken_at, Outcome::Unreachable(Unreachable::Reset));
         }
         self.pump();
     }
@@ -543,11 +477,7 @@ impl Pool {
             let on_h1 = state.on_h1();
             let live = state.idle.len() + state.shared.len() + on_h1;
             let need = if state.waiting.is_empty() {
-                let streams: usize = state
-                    .shared
-                    .iter()
-                    .map(|connection| connection.free_streams())
-                    .sum();
+                let streams: usize = state.shared.iter().map(|connection| connection.free_streams()).sum();
                 let ahead = (state.busy.len() / 4).max(WARM);
                 ahead.saturating_sub(state.idle.len() + state.dialing + streams)
             } else {
@@ -603,12 +533,7 @@ impl Pool {
         });
     }
 
-    fn dialled(
-        self: &Rc<Self>,
-        generation: u64,
-        begun_at: Instant,
-        dialled: Result<Connected, Unreachable>,
-    ) {
+    fn dialled(self: &Rc<Self>, generation: u64, begun_at: Instant, dialled: Result<Connected, Unreachable>) {
         let mut failed = Vec::new();
         let mut kind = Unreachable::Refused;
         {
@@ -624,10 +549,8 @@ impl Pool {
                     state.failed(Instant::now());
                     // With other connections alive the waiting asks may still get one of those.
                     if state.idle.is_empty() && state.shared.is_empty() && state.on_h1() == 0 {
-                        let (hopeless, later): (Vec<_>, Vec<_>) = state
-                            .waiting
-                            .drain(..)
-                            .partition(|waiting| waiting.taken_at <= begun_at);
+                        let (hopeless, later): (Vec<_>, Vec<_>) =
+                            state.waiting.drain(..).partition(|waiting| waiting.taken_at <= begun_at);
                         failed = hopeless;
                         state.waiting = later.into();
                     }
@@ -640,12 +563,7 @@ impl Pool {
 
     fn admit(self: &Rc<Self>, state: &mut State, connected: Connected) {
         let id = state.number();
-        let Connected {
-            sender,
-            driver,
-            written,
-            probe,
-        } = connected;
+        let Connected { sender, driver, written, probe } = connected;
         let pool = Rc::downgrade(self);
         let task = spawn_local(async move {
             driver.await;
@@ -656,22 +574,9 @@ impl Pool {
         let driver = Driver(task.abort_handle());
         let generation = state.generation;
         match sender {
-            Sender::H1(sender) => state.idle.push(H1 {
-                id,
-                generation,
-                sender,
-                written,
-                probe,
-                _driver: driver,
-            }),
+            Sender::H1(sender) => state.idle.push(H1 { id, generation, sender, written, probe, _driver: driver }),
             Sender::H2(sender) => {
-                state.shared.push(Rc::new(H2 {
-                    id,
-                    sender,
-                    in_flight: Cell::new(0),
-                    probe,
-                    _driver: driver,
-                }));
+                state.shared.push(Rc::new(H2 { id, sender, in_flight: Cell::new(0), probe, _driver: driver }));
             }
         }
     }
@@ -707,12 +612,7 @@ impl Pool {
         let pool = self.clone();
         spawn_local(async move {
             loop {
-                let front = pool
-                    .state
-                    .borrow()
-                    .waiting
-                    .front()
-                    .map(|waiting| waiting.ask.deadline);
+                let front = pool.state.borrow().waiting.front().map(|waiting| waiting.ask.deadline);
                 let Some(deadline) = front else { break };
                 tokio::select! {
                     () = sleep_until(tokio::time::Instant::from_std(deadline)) => {}
@@ -726,13 +626,7 @@ impl Pool {
     }
 
     fn answer(&self, token: u64, asked_at: Instant, outcome: Outcome) -> Answer {
-        Answer {
-            token,
-            partner: self.partner,
-            outcome,
-            asked_at,
-            answered_at: Instant::now(),
-        }
+        Answer { token, partner: self.partner, outcome, asked_at, answered_at: Instant::now() }
     }
 
     fn tell(&self, token: u64, asked_at: Instant, outcome: Outcome) {
@@ -745,10 +639,8 @@ impl Pool {
             return;
         }
         let report = self.report.clone();
-        let answers: Vec<Answer> = asks
-            .iter()
-            .map(|waiting| self.answer(waiting.ask.token, waiting.taken_at, outcome.clone()))
-            .collect();
+        let answers: Vec<Answer> =
+            asks.iter().map(|waiting| self.answer(waiting.ask.token, waiting.taken_at, outcome.clone())).collect();
         spawn_local(async move { answers.into_iter().for_each(|answer| report(answer)) });
     }
 }

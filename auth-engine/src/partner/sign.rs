@@ -37,10 +37,7 @@ impl Secret {
 
     /// Reads `whsec_<base64>`; padding is optional.
     pub fn parse(text: &str) -> Result<Self, SecretError> {
-        let encoded = text
-            .trim()
-            .strip_prefix(PREFIX)
-            .ok_or(SecretError::Prefix)?;
+        let encoded = text.trim().strip_prefix(PREFIX).ok_or(SecretError::Prefix)?;
         let bytes = STANDARD_NO_PAD
             .decode(encoded.trim_end_matches('='))
             .map(Zeroizing::new)
@@ -59,8 +56,7 @@ impl Secret {
     }
 
     fn mac(&self, id: &str, timestamp: &str, body: &[u8]) -> [u8; 32] {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
         mac.update(id.as_bytes());
         mac.update(b".");
         mac.update(timestamp.as_bytes());
@@ -147,21 +143,13 @@ pub fn verify(
     let mut fits = subtle::Choice::from(0);
     for secret in secrets {
         let expected = secret.mac(id, timestamp, body);
-        for given in signatures
-            .split(' ')
-            .filter_map(|part| part.strip_prefix(VERSION))
-            .take(8)
-        {
+        for given in signatures.split(' ').filter_map(|part| part.strip_prefix(VERSION)).take(8) {
             if let Ok(given) = STANDARD.decode(given) {
                 fits |= expected.ct_eq(given.as_slice());
             }
         }
     }
-    if fits.into() {
-        Ok(())
-    } else {
-        Err(VerifyError::Signature)
-    }
+    if fits.into() { Ok(()) } else { Err(VerifyError::Signature) }
 }
 
 #[cfg(test)]
@@ -181,14 +169,8 @@ mod tests {
     #[test]
     fn the_published_vector() {
         let secret = secret(SECRET);
-        assert_eq!(
-            signature_header(std::slice::from_ref(&secret), ID, AT, BODY),
-            SIGNATURE
-        );
-        assert_eq!(
-            verify(&[secret], ID, AT, SIGNATURE, BODY, 1_614_265_330, 300),
-            Ok(())
-        );
+        assert_eq!(signature_header(std::slice::from_ref(&secret), ID, AT, BODY), SIGNATURE);
+        assert_eq!(verify(&[secret], ID, AT, SIGNATURE, BODY, 1_614_265_330, 300), Ok(()));
     }
 
     #[test]
@@ -198,10 +180,7 @@ mod tests {
         let header = signature_header(&[new.clone(), old.clone()], ID, AT, BODY);
         assert_eq!(header.split(' ').count(), 2);
         for secret in [old, new] {
-            assert_eq!(
-                verify(&[secret], ID, AT, &header, BODY, 1_614_265_331, 300),
-                Ok(())
-            );
+            assert_eq!(verify(&[secret], ID, AT, &header, BODY, 1_614_265_331, 300), Ok(()));
         }
     }
 
@@ -211,44 +190,15 @@ mod tests {
         let other = Secret::from_bytes(&[1; 24]).expect("24 bytes");
         let now = 1_614_265_330;
         let check = |secret: &Secret, id: &str, at: &str, signature: &str, body: &[u8], now| {
-            verify(
-                std::slice::from_ref(secret),
-                id,
-                at,
-                signature,
-                body,
-                now,
-                300,
-            )
+            verify(std::slice::from_ref(secret), id, at, signature, body, now, 300)
         };
-        assert_eq!(
-            check(&good, "msg_x", AT, SIGNATURE, BODY, now),
-            Err(VerifyError::Signature)
-        );
-        assert_eq!(
-            check(&good, ID, "1614265331", SIGNATURE, BODY, now),
-            Err(VerifyError::Signature)
-        );
-        assert_eq!(
-            check(&good, ID, AT, SIGNATURE, b"{}", now),
-            Err(VerifyError::Signature)
-        );
-        assert_eq!(
-            check(&other, ID, AT, SIGNATURE, BODY, now),
-            Err(VerifyError::Signature)
-        );
-        assert_eq!(
-            check(&good, ID, AT, "v1,", BODY, now),
-            Err(VerifyError::Signature)
-        );
-        assert_eq!(
-            check(&good, ID, AT, SIGNATURE, BODY, now + 301),
-            Err(VerifyError::Stale)
-        );
-        assert_eq!(
-            check(&good, ID, "soon", SIGNATURE, BODY, now),
-            Err(VerifyError::Timestamp)
-        );
+        assert_eq!(check(&good, "msg_x", AT, SIGNATURE, BODY, now), Err(VerifyError::Signature));
+        assert_eq!(check(&good, ID, "1614265331", SIGNATURE, BODY, now), Err(VerifyError::Signature));
+        assert_eq!(check(&good, ID, AT, SIGNATURE, b"{}", now), Err(VerifyError::Signature));
+        assert_eq!(check(&other, ID, AT, SIGNATURE, BODY, now), Err(VerifyError::Signature));
+        assert_eq!(check(&good, ID, AT, "v1,", BODY, now), Err(VerifyError::Signature));
+        assert_eq!(check(&good, ID, AT, SIGNATURE, BODY, now + 301), Err(VerifyError::Stale));
+        assert_eq!(check(&good, ID, "soon", SIGNATURE, BODY, now), Err(VerifyError::Timestamp));
     }
 
     #[test]
@@ -258,9 +208,6 @@ mod tests {
         assert_eq!(secret.reveal().as_str(), SECRET);
         assert_eq!(Secret::parse("MfKQ9r8G"), Err(SecretError::Prefix));
         assert_eq!(Secret::parse("whsec_%%%"), Err(SecretError::Encoding));
-        assert_eq!(
-            Secret::parse("whsec_AAAA"),
-            Err(SecretError::Length { bytes: 3 })
-        );
+        assert_eq!(Secret::parse("whsec_AAAA"), Err(SecretError::Length { bytes: 3 }));
     }
 }

@@ -1,1 +1,6 @@
-//! Placeholder until the module lands.
+//! The other sides, played: what a developer points the engine at before there is a real partner.
+//!
+//! This module owns stand-ins for the outside world. It must never be needed to run the engine.
+
+pub mod partner;
+pub mod rules;
