@@ -1,18 +1,245 @@
-//! `auth-engine decode`. It must never hold a rule of its own: it reads arguments, calls the module, prints.
+//! `auth-engine decode`: messages in, explanations out, masked. It must never show a card number unless `--clear` asks
+//! for it, and never hold a rule about messages: `iso-codec` has them.
 
-use super::{Failure, Outcome};
+use super::spec::load_spec;
+use super::{EXIT_NO, Failure, Outcome};
+use bytes::Bytes;
+use iso_codec::{DecodeError, DescribeOptions, Described, Framing, Message, Spec, Step, Width, describe};
+use serde::Serialize;
+use std::io::{Read, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Arguments of `auth-engine decode`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  auth-engine decode message.hex")]
-pub struct Args {}
+#[command(
+    after_help = "Example:\n  auth-engine decode message.hex\n  echo F0F8F0F082200000000000000400000000000000F0F1F3F1F1F2F0F0F0F0F0F0F0F0F0F1F2F7F0 | auth-engine decode --json\n  auth-engine decode --format raw --framing len2be --spec iso1987-ascii capture.bin\n\nHex: a message a line (or one message over several), blanks and lines that begin with # are skipped.\nExit code 1 when a message does not decode; what could be read of it is shown."
+)]
+pub struct Args {
+    /// A built-in spec (see `spec list`) or a spec file
+    #[arg(long, value_name = "NAME|FILE", default_value = "mastercard")]
+    spec: String,
+    /// How the input is written
+    #[arg(long, value_enum, default_value_t = Format::Hex)]
+    format: Format,
+    #[command(flatten)]
+    framing: FramingArgs,
+    /// JSON for machines, one object a line
+    #[arg(long)]
+    json: bool,
+    /// Show card numbers, tracks, PINs and codes as they are; warns
+    #[arg(long)]
+    clear: bool,
+    /// The input; `-` or nothing is standard input
+    #[arg(value_name = "FILE")]
+    file: Option<String>,
+}
+
+/// How messages are written in a file or a pipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    /// Hexadecimal text
+    Hex,
+    /// The bytes themselves
+    Raw,
+}
+
+/// The flags that say how messages are told apart.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct FramingArgs {
+    /// Messages carry a length: len2be, len2le, len4be or len4ascii; without it they carry none
+    #[arg(long, value_name = "WIDTH", value_parser = parse_width)]
+    framing: Option<Width>,
+    /// The length counts its own bytes
+    #[arg(long, requires = "framing")]
+    inclusive: bool,
+    /// Bytes between length and message
+    #[arg(long, value_name = "N", requires = "framing", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=64))]
+    header_bytes: u8,
+}
+
+fn parse_width(name: &str) -> Result<Width, String> {
+    Width::parse(name).ok_or_else(|| "use len2be, len2le, len4be or len4ascii".to_owned())
+}
+
+impl FramingArgs {
+    /// The framing asked for, if any.
+    pub(super) fn framing(&self) -> Option<Framing> {
+        self.framing.map(|width| Framing {
+            width,
+            inclusive: self.inclusive,
+            header_bytes: usize::from(self.header_bytes),
+        })
+    }
+}
+
+/// The most that is read from a file or a pipe.
+const LARGEST_INPUT: u64 = 64 << 20;
+
+/// Reads a whole file, or standard input for `-` or nothing.
+///
+/// # Errors
+/// Exit code 2: not readable, or too large.
+pub(super) fn read_input(file: Option<&str>) -> Result<(String, Vec<u8>), Failure> {
+    let mut bytes = Vec::new();
+    let (name, read) = match file {
+        None | Some("-") => ("standard input", std::io::stdin().lock().take(LARGEST_INPUT + 1).read_to_end(&mut bytes)),
+        Some(path) => {
+            (path, std::fs::File::open(path).and_then(|file| file.take(LARGEST_INPUT + 1).read_to_end(&mut bytes)))
+        }
+    };
+    match read {
+        Ok(size) if size as u64 > LARGEST_INPUT => {
+            Err(Failure::usage(format!("{name}: more than 64 MiB; split the input")))
+        }
+        Ok(_) => Ok((name.to_owned(), bytes)),
+        Err(error) => Err(Failure::usage(format!(
+            "{name}: cannot be read ({error}); name a file, or `-` and pipe the message in"
+        ))),
+    }
+}
 
 /// Runs the command.
 ///
 /// # Errors
 /// A [`Failure`] with the exit code and one line.
-pub fn run(_args: Args) -> Outcome {
-    Err(Failure::usage(
-        "`decode` is not part of this build; see `auth-engine --help`",
-    ))
+pub fn run(args: Args) -> Outcome {
+    let spec = load_spec(&args.spec)?;
+    let (name, input) = read_input(args.file.as_deref())?;
+    let frames = frames(&spec, &name, input, &args)?;
+    if args.clear {
+        // Nothing can be done when stderr is gone; the values were asked for.
+        let _ = writeln!(std::io::stderr(), "warning: --clear shows real card data; do not keep this output");
+    }
+    let options = DescribeOptions { clear: args.clear };
+    let mut failed = 0usize;
+    let count = frames.len();
+    for (at, frame) in frames.into_iter().enumerate() {
+        if !args.json && count > 1 {
+            println!("{}message {} of {count}", if at > 0 { "\n" } else { "" }, at + 1);
+        }
+        match iso_codec::decode(&spec, frame) {
+            Ok(message) => print(&message, None, &options, args.json)?,
+            Err(error) => {
+                failed += 1;
+                print_failed(&error, &options, args.json)?;
+                let which = if count > 1 { format!(", message {}", at + 1) } else { String::new() };
+                let line = Failure::no(format!("{name}{which}: {error}; check the bytes, --spec and --framing"));
+                let _ = writeln!(std::io::stderr(), "error: {line}");
+            }
+        }
+    }
+    Ok(ExitCode::from(if failed > 0 { EXIT_NO } else { 0 }))
+}
+
+/// A description and why it is not the whole message.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    described: Option<&'a Described>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+fn print_failed(error: &DecodeError, options: &DescribeOptions, json: bool) -> Result<(), Failure> {
+    match &error.partial {
+        Some(partial) => print(partial, Some(error.to_string()), options, json),
+        None if json => print_json(&Told { described: None, error: Some(error.to_string()) }),
+        None => Ok(()),
+    }
+}
+
+fn print(message: &Message, error: Option<String>, options: &DescribeOptions, json: bool) -> Result<(), Failure> {
+    let described = describe(message, options);
+    if json {
+        return print_json(&Told { described: Some(&described), error });
+    }
+    println!("{}", described.to_text());
+    Ok(())
+}
+
+fn print_json(told: &Told<'_>) -> Result<(), Failure> {
+    let line = serde_json::to_string(told)
+        .map_err(|error| Failure::no(format!("the description cannot be written as JSON ({error})")))?;
+    println!("{line}");
+    Ok(())
+}
+
+/// Cuts the input into messages.
+fn frames(spec: &Arc<Spec>, name: &str, input: Vec<u8>, args: &Args) -> Result<Vec<Bytes>, Failure> {
+    let framing = args.framing.framing();
+    let mut pieces = match args.format {
+        Format::Raw => vec![input],
+        Format::Hex => hex_lines(name, &input)?,
+    };
+    pieces.retain(|piece| !piece.is_empty());
+    if pieces.is_empty() {
+        return Err(Failure::no(format!("{name}: no message in it; give one message a line")));
+    }
+    if let Some(framing) = framing {
+        return unframe(name, framing, &Bytes::from(pieces.concat()));
+    }
+    if pieces.len() > 1 {
+        // A dump of one message, broken into lines, decodes as a whole; several messages leave bytes over.
+        let whole = Bytes::from(pieces.concat());
+        if iso_codec::decode(spec, whole.clone()).is_ok() {
+            return Ok(vec![whole]);
+        }
+    }
+    Ok(pieces.into_iter().map(Bytes::from).collect())
+}
+
+fn hex_lines(name: &str, input: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
+    let mut lines = Vec::new();
+    for (at, line) in input.split(|byte| *byte == b'\n').enumerate() {
+        if line.trim_ascii_start().starts_with(b"#") {
+            continue;
+        }
+        let mut bytes = Vec::with_capacity(line.len() / 2);
+        let mut high = None;
+        for (column, ch) in line.iter().enumerate().filter(|(_, ch)| !ch.is_ascii_whitespace()) {
+            let Some(digit) = char::from(*ch).to_digit(16).and_then(|digit| u8::try_from(digit).ok()) else {
+                return Err(Failure::no(format!(
+                    "{name}, line {}, column {}: not hexadecimal; use --format raw for bytes",
+                    at + 1,
+                    column + 1
+                )));
+            };
+            match high.take() {
+                Some(high) => bytes.push(high << 4 | digit),
+                None => high = Some(digit),
+            }
+        }
+        if high.is_some() {
+            return Err(Failure::no(format!(
+                "{name}, line {}: an odd number of hexadecimal digits; two make a byte",
+                at + 1
+            )));
+        }
+        lines.push(bytes);
+    }
+    Ok(lines)
+}
+
+fn unframe(name: &str, framing: Framing, stream: &Bytes) -> Result<Vec<Bytes>, Failure> {
+    let mut frames = Vec::new();
+    let mut at = 0;
+    while at < stream.len() {
+        let rest = stream.slice(at..);
+        match framing.next(&rest, usize::from(u16::MAX)) {
+            Ok(Step::Frame { start, end }) => {
+                frames.push(rest.slice(start..end));
+                at += end;
+            }
+            Ok(Step::Need(more)) => {
+                return Err(Failure::no(format!(
+                    "{name}: the frame at offset {at} lacks {more} bytes; check --framing or the end of the input"
+                )));
+            }
+            Err(error) => {
+                return Err(Failure::no(format!("{name}: at offset {at} {error}; check --framing")));
+            }
+        }
+    }
+    Ok(frames)
 }

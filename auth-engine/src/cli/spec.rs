@@ -1,18 +1,197 @@
-//! `auth-engine spec`. It must never hold a rule of its own: it reads arguments, calls the module, prints.
+//! `auth-engine spec`: list, show and check message specs; and the one way in which every command finds a spec by name
+//! or path. It must never hold a rule about messages: `iso-codec` has them.
 
 use super::{Failure, Outcome};
+use iso_codec::{FieldSpec, Layout, PartLength, Secret, Spec};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Arguments of `auth-engine spec`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  auth-engine spec list")]
-pub struct Args {}
+#[command(
+    after_help = "Example:\n  auth-engine spec list\n  auth-engine spec show mastercard\n  auth-engine spec show mastercard --toml > own.toml\n  auth-engine spec check own.toml"
+)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// The specs that are built in
+    #[command(after_help = "Example:\n  auth-engine spec list --json")]
+    List {
+        /// JSON for machines instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// A spec, element by element
+    #[command(
+        after_help = "Example:\n  auth-engine spec show mastercard\n  auth-engine spec show mastercard --toml > own.toml    a start for a spec of one's own"
+    )]
+    Show {
+        /// A built-in name or a file
+        #[arg(value_name = "NAME|FILE")]
+        spec: String,
+        /// JSON for machines instead of a table
+        #[arg(long, conflicts_with = "toml")]
+        json: bool,
+        /// The spec file itself, to copy and change
+        #[arg(long)]
+        toml: bool,
+    },
+    /// Say whether a spec file can be used; exit 1 when not
+    #[command(after_help = "Example:\n  auth-engine spec check own.toml")]
+    Check {
+        /// The spec file (TOML)
+        #[arg(value_name = "FILE")]
+        file: String,
+    },
+}
 
 /// Runs the command.
 ///
 /// # Errors
 /// A [`Failure`] with the exit code and one line.
-pub fn run(_args: Args) -> Outcome {
-    Err(Failure::usage(
-        "`spec` is not part of this build; see `auth-engine --help`",
-    ))
+pub fn run(args: Args) -> Outcome {
+    match args.command {
+        Command::List { json } => list(json),
+        Command::Show { spec, json, toml } => show(&spec, json, toml),
+        Command::Check { file } => {
+            let text = read_spec_file(&file)?;
+            let spec = Spec::from_toml(&text).map_err(|error| Failure::no(format!("spec {file}: {error}")))?;
+            println!("ok: spec {}, {} elements", spec.name(), spec.fields().count());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// The spec of that built-in name, else the one in the file of that path.
+///
+/// # Errors
+/// Exit code 2: neither, not readable, or a spec that contradicts itself.
+pub fn load_spec(name: &str) -> Result<Arc<Spec>, Failure> {
+    if let Some(spec) = Spec::embedded(name) {
+        return Ok(spec);
+    }
+    let text = read_spec_file(name)?;
+    Spec::from_toml(&text).map(Arc::new).map_err(|error| Failure::usage(format!("spec {name}: {error}")))
+}
+
+fn read_spec_file(name: &str) -> Result<String, Failure> {
+    std::fs::read_to_string(Path::new(name)).map_err(|error| {
+        let known = Spec::embedded_names().join(", ");
+        Failure::usage(format!("spec {name}: no built-in spec ({known}) and no readable file ({error})"))
+    })
+}
+
+fn list(json: bool) -> Outcome {
+    let specs = Spec::embedded_names().iter().filter_map(|name| Spec::embedded(name));
+    if json {
+        let rows: Vec<serde_json::Value> = specs
+            .map(|spec| {
+                serde_json::json!({"name": spec.name(), "title": spec.title(), "charset": spec.charset().name(),
+                    "elements": spec.fields().count()})
+            })
+            .collect();
+        println!("{}", serde_json::Value::Array(rows));
+        return Ok(ExitCode::SUCCESS);
+    }
+    for spec in specs {
+        println!("{:15}  {}", spec.name(), spec.title());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(name: &str, json: bool, toml: bool) -> Outcome {
+    if toml {
+        match Spec::embedded_text(name) {
+            Some(text) => print!("{text}"),
+            None => print!("{}", read_spec_file(name)?),
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let spec = load_spec(name)?;
+    if json {
+        let fields: Vec<serde_json::Value> = spec
+            .fields()
+            .map(|field| {
+                let parts: Vec<serde_json::Value> = parts(field)
+                    .into_iter()
+                    .map(|part| serde_json::json!({"id": part.id, "name": part.name, "form": part.form}))
+                    .collect();
+                serde_json::json!({"number": field.number, "name": field.name, "form": field.form(),
+                    "masked": field.secret.is_some(), "parts": parts})
+            })
+            .collect();
+        println!(
+            "{}",
+            serde_json::json!({"name": spec.name(), "title": spec.title(), "charset": spec.charset().name(),
+                "fields": fields})
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{}: {} (text {})", spec.name(), spec.title(), spec.charset().name());
+    for field in spec.fields() {
+        println!("DE{:<6}{:<11}{}{}", field.number, field.form(), field.name, masked(field.secret));
+        for part in parts(field) {
+            println!("  {:<6}{:<11}  {}{}", part.id, part.form, part.name, masked(part.secret));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn masked(secret: Option<Secret>) -> &'static str {
+    if secret.is_some() { " (masked)" } else { "" }
+}
+
+/// One line about a part of a composite.
+struct PartLine {
+    id: String,
+    form: String,
+    name: String,
+    secret: Option<Secret>,
+}
+
+fn parts(field: &FieldSpec) -> Vec<PartLine> {
+    match &field.layout {
+        Layout::Plain => Vec::new(),
+        Layout::Tagged(layout) => {
+            let class = layout.class.iter().map(|class| PartLine {
+                id: class.id.clone(),
+                form: "a1".to_owned(),
+                name: class.name.clone(),
+                secret: None,
+            });
+            let subs = layout.subs.iter().map(|(tag, sub)| PartLine {
+                id: String::from_utf8_lossy(tag).into_owned(),
+                form: format!("{}..99", sub.kind.letters()),
+                name: sub.name.clone(),
+                secret: sub.secret,
+            });
+            class.chain(subs).collect()
+        }
+        Layout::Parts(parts) | Layout::Repeat(parts) => parts
+            .iter()
+            .map(|part| PartLine {
+                id: String::new(),
+                form: match part.length {
+                    PartLength::Fixed(len) => len.to_string(),
+                    PartLength::Rest => "rest".to_owned(),
+                },
+                name: format!("{} ({})", part.title, part.name),
+                secret: None,
+            })
+            .collect(),
+        Layout::Tlv(known) => known
+            .iter()
+            .map(|(tag, sub)| PartLine {
+                id: format!("{tag:02X}"),
+                form: "b".to_owned(),
+                name: sub.name.clone(),
+                secret: sub.secret,
+            })
+            .collect(),
+    }
 }
