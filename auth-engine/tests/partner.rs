@@ -270,6 +270,7 @@ fn tls_partners_are_asked_over_http2_and_http1() {
             assert_eq!((seen.asks, seen.repeated, seen.unsigned), (100, 0, 0));
             assert!(seen.most_at_once <= 20 && seen.connections <= 20, "{seen:?}");
         }
+        assert_eq!((modern.seen().http2, plain.seen().http2), (100, 0));
     });
 }
 

@@ -83,19 +83,25 @@ pub(super) struct Connected {
 /// polled the socket. Closed together with the connection.
 pub(super) struct Probe(socket2::Socket);
 
-impl Probe {
-    /// True when nothing at all waits to be read: no end of stream, no error, no unasked-for bytes.
-    pub(super) fn is_quiet(&self) -> bool {
-        let mut byte = [std::mem::MaybeUninit::uninit()];
-        self.0.peek(&mut byte).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-    }
+/// What the kernel holds for a connection that nobody is reading an answer from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pending {
+    /// Nothing at all.
+    Nothing,
+    /// Bytes. In clear text nobody asked for them; under TLS they may be session tickets, or a farewell.
+    Bytes,
+    /// The end of the stream, or an error.
+    End,
+}
 
-    /// True when the peer has hung up; waiting bytes are no objection.
-    pub(super) fn has_ended(&self) -> bool {
+impl Probe {
+    pub(super) fn pending(&self) -> Pending {
         let mut byte = [std::mem::MaybeUninit::uninit()];
         match self.0.peek(&mut byte) {
-            Ok(count) => count == 0,
-            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+            Ok(0) => Pending::End,
+            Ok(_) => Pending::Bytes,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Pending::Nothing,
+            Err(_) => Pending::End,
         }
     }
 }

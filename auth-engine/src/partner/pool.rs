@@ -21,7 +21,7 @@ use tokio::time::{sleep_until, timeout, timeout_at};
 use super::address::Target;
 use super::answer::{Answer, Decision, Outcome, Unreachable};
 use super::client::{Ask, Endpoint};
-use super::connect::{Connected, Dialer, Probe, Sender};
+use super::connect::{Connected, Dialer, Pending, Probe, Sender};
 use super::exchange;
 use super::sign::Secret;
 
@@ -139,9 +139,14 @@ struct State {
     waiting: VecDeque<Waiting>,
     /// Failed dials and unused connections lost, since the last answer.
     failures: u32,
+    /// The last dial came to nothing. An idle connection that the partner closed is no such thing: many
+    /// servers do so after seconds, and a burst after a quiet time must not wait for it.
+    last_dial_failed: bool,
     retry_at: Instant,
     retry_set: bool,
     expirer_runs: bool,
+    /// The last checkout passed over connections that may be good after all.
+    look_again: bool,
 }
 
 impl State {
@@ -164,12 +169,29 @@ impl State {
         if self.busy.len() >= self.max {
             return None;
         }
+        let encrypted = self.target.as_ref().is_ok_and(|target| target.https);
+        let mut unread = Vec::new();
+        let mut free = None;
         while let Some(connection) = self.idle.pop() {
-            if !connection.sender.is_closed() && connection.probe.is_quiet() {
-                return Some(Seat::H1(connection));
+            let pending = connection.probe.pending();
+            if connection.sender.is_closed() || pending == Pending::End {
+                continue;
+            }
+            if pending == Pending::Nothing {
+                free = Some(connection);
+                break;
+            }
+            if encrypted {
+                unread.push(connection);
             }
         }
-        self.shared.retain(|connection| !connection.sender.is_closed() && !connection.probe.has_ended());
+        // What TLS still has to read is known after the runtime's next look at the socket.
+        self.look_again |= free.is_none() && !unread.is_empty();
+        self.idle.append(&mut unread);
+        if let Some(connection) = free {
+            return Some(Seat::H1(connection));
+        }
+        self.shared.retain(|connection| !connection.sender.is_closed() && connection.probe.pending() != Pending::End);
         let roomiest = self.shared.iter().max_by_key(|connection| connection.free_streams())?;
         (roomiest.free_streams() > 0).then(|| Seat::H2(Stream::open(roomiest.clone())))
     }
@@ -214,9 +236,11 @@ impl Pool {
             dialing: 0,
             waiting: VecDeque::new(),
             failures: 0,
+            last_dial_failed: false,
             retry_at: Instant::now(),
             retry_set: false,
             expirer_runs: false,
+            look_again: false,
         };
         Rc::new(Self { partner, dialer, report, state: RefCell::new(state), front_changed: Notify::new() })
     }
@@ -240,6 +264,7 @@ impl Pool {
                 state.shared.clear();
                 state.dialing = 0;
                 state.failures = 0;
+                state.last_dial_failed = false;
             }
         }
         self.pump();
@@ -309,6 +334,15 @@ impl Pool {
         self.evict();
         self.grow();
         self.watch_deadlines();
+        if std::mem::take(&mut self.state.borrow_mut().look_again) {
+            let pool = Rc::downgrade(self);
+            spawn_local(async move {
+                tokio::task::yield_now().await;
+                if let Some(pool) = pool.upgrade() {
+                    pool.pump();
+                }
+            });
+        }
     }
 
     /// Hands the request to the connection, now: the bytes are written when its driver runs next.
@@ -440,8 +474,11 @@ impl Pool {
         let mut evicted = Vec::new();
         {
             let mut state = self.state.borrow_mut();
+            if state.waiting.is_empty() {
+                return;
+            }
             let live = state.idle.len() + state.shared.len() + state.on_h1();
-            if state.waiting.is_empty() || (live < state.max && state.busy.len() < state.max) {
+            if live < state.max && state.busy.len() < state.max {
                 return;
             }
             let wanted = state.waiting.len();
@@ -487,9 +524,9 @@ impl Pool {
                 .min(state.max.saturating_sub(live + state.dialing))
                 .min(state.max.saturating_sub(state.busy.len()))
                 .min(MAX_DIALING.saturating_sub(state.dialing));
-            // After a failure only an ask that has no other hope dials at once.
-            let hopeless = live == 0 && !state.waiting.is_empty();
-            if dials == 0 || state.failures == 0 || now >= state.retry_at || hopeless {
+            // After failures there is a pause, except for asks whose only hope is a new connection.
+            let urgent = !state.waiting.is_empty() && (live == 0 || !state.last_dial_failed);
+            if dials == 0 || state.failures == 0 || now >= state.retry_at || urgent {
                 (dials, None)
             } else if state.retry_set {
                 (0, None)
@@ -542,6 +579,7 @@ impl Pool {
                 return;
             }
             state.dialing = state.dialing.saturating_sub(1);
+            state.last_dial_failed = dialled.is_err();
             match dialled {
                 Ok(connected) => self.admit(&mut state, connected),
                 Err(error) => {

@@ -60,6 +60,8 @@ pub struct Seen {
     pub asks: u64,
     /// Asks whose `webhook-id` had been seen before.
     pub repeated: u64,
+    /// Asks that came over HTTP/2.
+    pub http2: u64,
     /// Requests with a bad signature, answered 401.
     pub unsigned: u64,
     /// Asks by how they were answered (`approve`, `decline`, `silent`, …).
@@ -242,7 +244,7 @@ async fn answer(
             let seen = lock(&shared.tally).seen.clone();
             Ok(json(StatusCode::OK, &seen))
         }
-        (&Method::POST, _) => decide(&head.headers, body, shared, fuse).await,
+        (&Method::POST, _) => decide(&head, body, shared, fuse).await,
         _ => Ok(json(
             StatusCode::NOT_FOUND,
             &serde_json::json!({"error": "POST asks to any path; GET or PUT /rules; GET /seen"}),
@@ -308,13 +310,13 @@ struct MerchantRead {
 }
 
 async fn decide(
-    headers: &http::HeaderMap,
+    head: &http::request::Parts,
     body: Bytes,
     shared: Arc<Shared>,
     fuse: Arc<socket2::Socket>,
 ) -> Result<Response<SampleBody>, HungUp> {
     let begun_at = Instant::now();
-    let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
+    let header = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
     let id = header(HEADER_ID);
     let secrets = lock(&shared.secrets).clone();
     if !secrets.is_empty() {
@@ -346,6 +348,9 @@ async fn decide(
     let rules = lock(&shared.rules).clone();
     let choice = choose(&rules, &facts, dice);
     let _present = Present::enter(shared.clone(), &digest, choice.behaviour.name());
+    if head.version == http::Version::HTTP_2 {
+        lock(&shared.tally).seen.http2 += 1;
+    }
     if shared.print {
         print_line(id, &facts, &choice);
     }

@@ -492,4 +492,12 @@ mod tests {
             assert!(error.starts_with("rule `"), "{text}: {error}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_without_a_panic(text in ".{0,80}", value in "[a-z]{1,8}(=|>|<|!=)[0-9a-z.]{0,8} [a-z]{1,8} .{0,20}") {
+            let _ = text.parse::<Rule>();
+            let _ = value.parse::<Rule>();
+        }
+    }
 }
