@@ -217,9 +217,9 @@ impl Feeder {
             return Ok(());
         }
         let records = self.source.read_from(position.seq, 1).map_err(ViewError::Storage)?;
-        let same = records.first().is_some_and(|r| {
-            r.seq == position.seq && Position::mark_of(r.at, r.epoch, &r.payload) == position.mark
-        });
+        let same = records
+            .first()
+            .is_some_and(|r| r.seq == position.seq && Position::mark_of(r.at, r.epoch, &r.payload) == position.mark);
         if same { Ok(()) } else { Err(ViewError::Damaged("it belongs to another journal".to_owned())) }
     }
 

@@ -241,7 +241,9 @@ impl AuthorizationFold {
                     pool = names.source(Source::Pool(index));
                     pool.map(|id| id.text(Thing::Pool))
                 }
-                Funding::Account { account } => names.source(Source::Account(account)).map(|id| id.text(Thing::Account)),
+                Funding::Account { account } => {
+                    names.source(Source::Account(account)).map(|id| id.text(Thing::Account))
+                }
                 Funding::PartnerChoice { pool: index, account } => {
                     linked = Some(account);
                     pool = names.source(Source::Pool(index));
@@ -251,9 +253,8 @@ impl AuthorizationFold {
             funding = Some(FundingSourceDoc { kind: card.funding.word().to_owned(), id });
         }
         let spec = names.spec_of(raw.link);
-        let described = spec
-            .as_deref()
-            .and_then(|spec| requests.describe(spec, place.epoch, place.seq, place.at, &raw.sealed));
+        let described =
+            spec.as_deref().and_then(|spec| requests.describe(spec, place.epoch, place.seq, place.at, &raw.sealed));
         let (merchant, pos, network) = described.unwrap_or_default();
         let amount = match facts.currency {
             Some(currency) => MoneyDoc::new(facts.amount, currency),
@@ -332,7 +333,8 @@ impl AuthorizationFold {
         let was_pending = self.doc.status == State::Pending.word();
         self.doc.updated_at = place.at.rfc3339();
         self.updated_at = self.updated_at.max(place.at.0);
-        for change in event.changes().iter().filter(|change| change.no == self.no) {
+        let no = self.no;
+        for change in event.changes().iter().filter(|change| change.no == no) {
             self.change(change);
         }
         match event {
@@ -419,8 +421,7 @@ impl AuthorizationFold {
             share.now != 0 || took
         };
         if let Some(share) = self.shares.iter().find(pays) {
-            self.doc.funding =
-                Some(FundingSourceDoc { kind: share.source().word().to_owned(), id: share.id.clone() });
+            self.doc.funding = Some(FundingSourceDoc { kind: share.source().word().to_owned(), id: share.id.clone() });
         }
     }
 

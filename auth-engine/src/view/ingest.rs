@@ -291,9 +291,9 @@ impl Ingest<'_, '_> {
         funding: Option<(u8, u32, u32)>,
     ) -> Result<u32, ViewError> {
         let index = match self.rows.bytes(&key::count(kind))? {
-            Some(bytes) => {
-                u32::from_be_bytes(bytes.try_into().map_err(|_| ViewError::Damaged("a count does not read".to_owned()))?)
-            }
+            Some(bytes) => u32::from_be_bytes(
+                bytes.try_into().map_err(|_| ViewError::Damaged("a count does not read".to_owned()))?,
+            ),
             None => 0,
         };
         let currency = currency.map_or(0, Currency::number);
@@ -303,13 +303,7 @@ impl Ingest<'_, '_> {
     }
 
     /// Writes a new row and its list entries.
-    fn made<D: Serialize>(
-        &mut self,
-        kind: Kind,
-        no: No,
-        row: Row<D>,
-        owners: &[(By, No)],
-    ) -> Result<Told, ViewError> {
+    fn made<D: Serialize>(&mut self, kind: Kind, no: No, row: Row<D>, owners: &[(By, No)]) -> Result<Told, ViewError> {
         self.rows.put(key::doc(kind, no), &row)?;
         self.rows.put_bytes(key::entry(kind, By::All, 0, no), Vec::new());
         let partner = row.partner.map(|partner| (By::Partner, partner));

@@ -174,7 +174,12 @@ impl View {
     }
 
     /// Cards, of one user when given.
-    pub fn cards(&self, scope: Option<Id>, user: Option<Id>, request: &PageRequest) -> Result<Page<CardDoc>, ViewError> {
+    pub fn cards(
+        &self,
+        scope: Option<Id>,
+        user: Option<Id>,
+        request: &PageRequest,
+    ) -> Result<Page<CardDoc>, ViewError> {
         let fits = of_user(user);
         let fits = move |doc: &CardDoc| fits(&doc.user_id);
         List::of(Kind::Card, scope, By::User, user).page(self, scope, request, fits, plain)
@@ -381,8 +386,8 @@ impl Wanted {
         let same = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
         let pool = self.pool.as_ref().is_none_or(|(no, id)| fold.concerns_pool(*no, id));
         let outcome = self.outcome.is_none() || self.outcome == doc.outcome.as_deref();
-        let created = self.from.is_none_or(|from| fold.created_at >= from.0)
-            && self.to.is_none_or(|to| fold.created_at < to.0);
+        let created =
+            self.from.is_none_or(|from| fold.created_at >= from.0) && self.to.is_none_or(|to| fold.created_at < to.0);
         same(&self.card, &doc.card_id) && same(&self.user, &doc.user_id) && pool && outcome && created
     }
 }

@@ -90,7 +90,8 @@ pub fn transmitted_at(mmddhhmmss: u64, now: Timestamp) -> Option<Timestamp> {
     let year = jiff::Timestamp::from_microsecond(now.0).ok()?.to_zoned(jiff::tz::TimeZone::UTC).year();
     (-1..=1)
         .filter_map(|shift| {
-            let civil = jiff::civil::DateTime::new(year.checked_add(shift)?, month, day, hour, minute, second, 0).ok()?;
+            let civil =
+                jiff::civil::DateTime::new(year.checked_add(shift)?, month, day, hour, minute, second, 0).ok()?;
             let zoned = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
             Some(Timestamp(zoned.timestamp().as_microsecond()))
         })

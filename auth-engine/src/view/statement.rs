@@ -134,7 +134,9 @@ impl View {
         self.read(|tree| {
             let (source, own, account_id, pool_id) = match of {
                 StatementOf::Account(id) => {
-                    let Some(row): Option<Row<AccountDoc>> = owned(tree, scope, Kind::Account, id)? else { return Ok(None) };
+                    let Some(row): Option<Row<AccountDoc>> = owned(tree, scope, Kind::Account, id)? else {
+                        return Ok(None);
+                    };
                     if row.doc.id != id.text(Thing::Account) {
                         return Ok(None);
                     }

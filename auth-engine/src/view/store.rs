@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ledger_core::id::No;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
