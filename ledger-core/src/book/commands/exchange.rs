@@ -104,7 +104,7 @@ impl Draft<'_> {
         postings.debit(Ledger::Fx, quote.to, gross);
         postings.credit(Ledger::AccountAvailable(account), quote.to, quote.to_amount);
         postings.credit(Ledger::Fees, quote.to, quote.fee);
-        self.require_room(&postings)?;
+        self.book.require_room(&postings)?;
         let off_ramp = self.take_no();
         self.events.push(Event::OffRampExecuted(OffRampExecuted {
             no: off_ramp,

@@ -68,7 +68,7 @@ impl Draft<'_> {
         postings.debit(vault(amount.currency), amount.currency, amount.minor);
         postings.credit(receivable, amount.currency, owed);
         postings.credit(Ledger::PoolAvailable(pool), amount.currency, amount.minor - owed);
-        self.require_room(&postings)?;
+        self.book.require_room(&postings)?;
         self.events.push(Event::TopUpSettled(TransferEnded { no, postings }));
         Ok(Done::Transfer(no))
     }
@@ -95,7 +95,7 @@ impl Draft<'_> {
         }
         let mut postings = Postings::none();
         postings.transfer(Ledger::PoolAvailable(pool), vault(amount.currency), amount.currency, amount.minor);
-        self.require_room(&postings)?;
+        self.book.require_room(&postings)?;
         let transfer = self.transfer(pool, amount, reference, None, postings);
         let no = transfer.no;
         self.events.push(Event::Withdrawn(transfer));
@@ -112,7 +112,7 @@ impl Draft<'_> {
         self.require_service(partner, Service::PayIn)?;
         let mut postings = Postings::none();
         postings.transfer(Ledger::Bank, Ledger::AccountAvailable(account), amount.currency, amount.minor);
-        self.require_room(&postings)?;
+        self.book.require_room(&postings)?;
         let transfer = self.transfer(account, amount, reference, None, postings);
         let no = transfer.no;
         self.events.push(Event::PaidIn(transfer));
@@ -137,7 +137,7 @@ impl Draft<'_> {
         }
         let mut postings = Postings::none();
         postings.transfer(Ledger::AccountAvailable(account), Ledger::PayoutTransit, amount.currency, amount.minor);
-        self.require_room(&postings)?;
+        self.book.require_room(&postings)?;
         let transfer = self.transfer(account, amount, reference, Some(beneficiary), postings);
         let no = transfer.no;
         self.events.push(Event::PayoutCreated(transfer));
@@ -149,7 +149,7 @@ impl Draft<'_> {
         let (_, amount) = self.pending(no, TransferKind::Payout)?;
         let mut postings = Postings::none();
         postings.transfer(Ledger::PayoutTransit, Ledger::Bank, amount.currency, amount.minor);
-        self.require_room(&postings)?;
+        self.book.require_room(&postings)?;
         self.events.push(Event::PayoutSettled(TransferEnded { no, postings }));
         Ok(Done::Transfer(no))
     }
@@ -158,7 +158,7 @@ impl Draft<'_> {
         let (account, amount) = self.pending(no, TransferKind::Payout)?;
         let mut postings = Postings::none();
         postings.transfer(Ledger::PayoutTransit, Ledger::AccountAvailable(account), amount.currency, amount.minor);
-        self.require_room(&postings)?;
+        self.book.require_room(&postings)?;
         self.events.push(Event::PayoutFailed(TransferEnded { no, postings }));
         Ok(Done::Transfer(no))
     }
@@ -173,7 +173,7 @@ impl Draft<'_> {
         self.require_service(partner, Service::OffRamp)?;
         let mut postings = Postings::none();
         postings.transfer(Ledger::Chain, Ledger::CryptoDeposit(user), amount.currency, amount.minor);
-        self.require_room(&postings)?;
+        self.book.require_room(&postings)?;
         let transfer = self.transfer(user, amount, reference, None, postings);
         let no = transfer.no;
         self.events.push(Event::CryptoArrived(transfer));

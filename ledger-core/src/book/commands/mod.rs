@@ -146,34 +146,39 @@ impl Draft<'_> {
             }
         }
     }
+}
 
+impl Book {
     /// Refuses lines that would leave a balance out of its range. A pool's or account's two sides must fit together
     /// as well, so that giving a hold back can never overflow.
-    fn require_room(&self, postings: &Postings) -> Result<(), Refusal> {
+    pub(super) fn require_room(&self, postings: &Postings) -> Result<(), Refusal> {
         for line in postings.lines() {
-            let change: i128 = postings
-                .lines()
-                .iter()
-                .filter(|l| l.ledger == line.ledger && l.currency == line.currency)
-                .map(|l| if l.ledger.is_asset() { i128::from(l.debit) } else { -i128::from(l.debit) })
-                .sum();
-            let after = i128::from(self.book.ledger_balance(line.ledger, line.currency)) + change;
+            let after = |ledger| self.balance_after(postings, ledger, line.currency);
             let (signed, beside) = match line.ledger {
                 Ledger::Bank | Ledger::Chain | Ledger::Scheme | Ledger::Fx | Ledger::Fees => (true, 0),
                 Ledger::Receivable(_) | Ledger::PayoutTransit | Ledger::CryptoDeposit(_) => (false, 0),
-                Ledger::PoolAvailable(i) => (false, self.book.ledger_balance(Ledger::PoolHeld(i), line.currency)),
-                Ledger::PoolHeld(i) => (false, self.book.ledger_balance(Ledger::PoolAvailable(i), line.currency)),
-                Ledger::AccountAvailable(i) => (false, self.book.ledger_balance(Ledger::AccountHeld(i), line.currency)),
-                Ledger::AccountHeld(i) => (false, self.book.ledger_balance(Ledger::AccountAvailable(i), line.currency)),
+                Ledger::PoolAvailable(i) => (false, after(Ledger::PoolHeld(i))),
+                Ledger::PoolHeld(i) => (false, after(Ledger::PoolAvailable(i))),
+                Ledger::AccountAvailable(i) => (false, after(Ledger::AccountHeld(i))),
+                Ledger::AccountHeld(i) => (false, after(Ledger::AccountAvailable(i))),
             };
-            if after < 0 && !signed {
+            let balance = after(line.ledger);
+            if balance < 0 && !signed {
                 return Err(Refusal::InsufficientFunds);
             }
-            if i64::try_from(after).is_err() || i64::try_from(after + i128::from(beside)).is_err() {
+            if i64::try_from(balance).is_err() || i64::try_from(balance + beside).is_err() {
                 return Err(Refusal::Overflow);
             }
         }
         Ok(())
+    }
+
+    /// An account's balance in its own sign once the lines are posted; wider than any balance may be.
+    fn balance_after(&self, postings: &Postings, ledger: Ledger, currency: Currency) -> i128 {
+        let lines = postings.lines().iter().filter(|l| l.ledger == ledger && l.currency == currency);
+        let debits: i128 = lines.map(|l| i128::from(l.debit)).sum();
+        let before = i128::from(self.ledger_balance(ledger, currency));
+        if ledger.is_asset() { before + debits } else { before - debits }
     }
 }
 
