@@ -26,6 +26,16 @@ impl Elements {
         self.0 |= Self::bit(n);
     }
 
+    pub(crate) fn remove(&mut self, n: u8) {
+        self.0 &= !Self::bit(n);
+    }
+
+    /// Only the numbers below `n`.
+    pub(crate) fn below(self, n: u8) -> Elements {
+        // The bits above that of `n` are those of the lower numbers.
+        Elements(self.0 & !(Self::bit(n) | (Self::bit(n).saturating_sub(1))))
+    }
+
     /// Without bit 1: the elements alone.
     pub(crate) fn elements(self) -> Elements {
         Elements(self.0 & !FIRST)
@@ -33,17 +43,6 @@ impl Elements {
 
     pub(crate) fn needs_second(self) -> bool {
         self.0 & SECOND_HALF != 0
-    }
-
-    /// Takes the lowest number out; bit 1 counts as number 1.
-    #[inline]
-    pub(crate) fn pop(&mut self) -> Option<u8> {
-        if self.0 == 0 {
-            return None;
-        }
-        let zeros = self.0.leading_zeros();
-        self.0 &= !(FIRST >> zeros);
-        u8::try_from(zeros + 1).ok()
     }
 
     pub(crate) fn halves(self) -> (u64, u64) {
@@ -55,10 +54,37 @@ impl Elements {
     }
 }
 
-impl Iterator for Elements {
+impl IntoIterator for Elements {
+    type Item = u8;
+    type IntoIter = Numbers;
+
+    fn into_iter(self) -> Numbers {
+        let (first, second) = self.halves();
+        Numbers { bits: first, base: 1, second }
+    }
+}
+
+/// The numbers of a set, ascending. Works on one half at a time: decode walks it for every message.
+pub(crate) struct Numbers {
+    bits: u64,
+    base: u8,
+    second: u64,
+}
+
+impl Iterator for Numbers {
     type Item = u8;
 
+    #[inline]
     fn next(&mut self) -> Option<u8> {
-        self.pop()
+        if self.bits == 0 {
+            if self.second == 0 {
+                return None;
+            }
+            (self.bits, self.base, self.second) = (self.second, 65, 0);
+        }
+        let zeros = self.bits.leading_zeros();
+        self.bits &= !(1 << 63 >> zeros);
+        // At most 65 + 63.
+        Some(self.base + zeros as u8)
     }
 }

@@ -30,14 +30,18 @@ pub(crate) struct Walk {
 /// Every element's content is checked against its kind, and bytes left over are an error. The message keeps `frame`
 /// and borrows nothing.
 pub fn decode(spec: &Arc<Spec>, frame: Bytes) -> Result<Message, DecodeError> {
-    let mut walk = Walk { mti: Mti(0), present: Elements::default(), body: 0, spans: [Span { start: 0, len: 0 }; 129] };
+    // Built where it is returned from: the table of offsets is half a kilobyte that need not move.
+    let mut message = Message {
+        spec: Arc::clone(spec),
+        frame,
+        walk: Walk { mti: Mti(0), present: Elements::default(), body: 0, spans: [Span { start: 0, len: 0 }; 129] },
+    };
     let mut faults = Vec::new();
-    let typed = walk.read(spec, &frame, &mut faults);
+    let typed = message.walk.read(spec, &message.frame, &mut faults);
     if faults.is_empty() {
-        return Ok(Message { spec: Arc::clone(spec), frame, walk });
+        return Ok(message);
     }
-    let partial = typed.then(|| Box::new(Message { spec: Arc::clone(spec), frame, walk }));
-    Err(failure(faults, partial))
+    Err(failure(faults, typed.then(|| Box::new(message))))
 }
 
 #[cold]
@@ -88,10 +92,15 @@ impl Walk {
             }
         };
         let mut at = usize::from(self.body);
+        // All are taken for good; a fault takes its element out again.
+        self.present = promised;
         for n in promised {
             match self.read_element(spec, tables, frame, n, at, faults) {
                 Some(end) => at = end,
-                None => return true,
+                None => {
+                    self.present = self.present.below(n);
+                    return true;
+                }
             }
         }
         if at < frame.len() {
@@ -130,19 +139,17 @@ impl Walk {
             return None;
         };
         if len > usize::from(plan.size) {
+            self.present.remove(n);
             let expected = Expected::AtMost(plan.size);
             faults.push(Fault { element: ElementAt::De(n), offset: at, expected, got: Got::Length(len) });
         } else if plan.check.passes(tables, content) {
-            self.present.insert(n);
             if let Some(span) = self.spans.get_mut(usize::from(n)) {
                 // Both fit: the frame is at most LONGEST bytes long.
                 *span = Span { start: start as u16, len: len as u16 };
             }
-        } else if !content.is_empty() {
-            faults.push(bad_content(spec, plan, n, start, content));
         } else {
-            // An empty sign-and-digits element; fixed ones are never empty.
-            faults.push(short(ElementAt::De(n), start, 1, 0));
+            self.present.remove(n);
+            faults.push(bad_content(spec, plan, n, start, content));
         }
         Some(start + len)
     }
@@ -218,6 +225,10 @@ fn short(element: ElementAt, offset: usize, want: usize, left: usize) -> Fault {
 
 #[cold]
 fn bad_content(spec: &Spec, plan: FieldPlan, n: u8, start: usize, content: &[u8]) -> Fault {
+    if content.is_empty() {
+        // A sign is missing; every other kind of content may be empty.
+        return short(ElementAt::De(n), start, 1, 0);
+    }
     let at = plan.check.first_bad(spec.tables, content);
     let got = content.get(at).map_or(Got::Unknown, |b| met(spec.charset, *b));
     Fault { element: ElementAt::De(n), offset: start + at, expected: plan.check.expected(), got }

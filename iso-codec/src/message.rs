@@ -45,7 +45,7 @@ impl Message {
 
     /// The numbers of the elements that are there, ascending.
     pub fn present(&self) -> impl Iterator<Item = u8> + use<> {
-        self.walk.present
+        self.walk.present.into_iter()
     }
 
     /// The bytes it was decoded from, message type to last element.
