@@ -131,7 +131,13 @@ impl Book {
         self.repeats.insert(&e.repeat, entry, at.plus_us(ADVICE_RETENTION_US), Lifetime::Advice);
         if let Some(target) = e.target {
             let key = a_repeat(self, target);
-            self.repeats.change(&key, |repeat| repeat.flags.pending = false);
+            self.repeats.change(&key, |repeat| {
+                // A tap that was still being decided is decided by this event.
+                if repeat.flags.pending {
+                    repeat.seq = seq;
+                    repeat.flags.pending = false;
+                }
+            });
             self.change_all(seq, at, &e.changes);
             if let Some(a) = self.authorizations.get_mut(&target) {
                 a.last_seq = seq;

@@ -1,0 +1,171 @@
+//! Replies: what contracts 2.3 returns from the request, and what we set. The same request and parts give the same
+//! bytes, so that a repeat can be answered from the journal.
+
+use bytes::BytesMut;
+use iso_codec::{Builder, EncodeError, Message};
+use ledger_core::event::tap::Reply;
+use ledger_core::money::{Currency, Money, share_down};
+
+/// Returned unchanged when present in the request.
+const RETURNED: [u8; 22] = [2, 3, 4, 5, 6, 7, 9, 10, 11, 15, 16, 20, 28, 32, 33, 37, 41, 49, 50, 51, 62, 63];
+/// Returned in 0410 and 0430 besides.
+const RETURNED_REVERSAL: [u8; 2] = [90, 95];
+/// All that an 0810 returns.
+const RETURNED_NETWORK: [u8; 7] = [7, 11, 33, 63, 70, 94, 96];
+/// DE48 sub-elements returned, in this order.
+const RETURNED_SUBS: [&str; 3] = ["42", "43", "63"];
+
+/// The parts of a reply that are not in the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// DE39.
+    pub response_code: [u8; 2],
+    /// DE38; zero for none.
+    pub approval_code: u32,
+    /// Approved in part: so much of so much, in the currency of the amount.
+    pub partial: Option<(i64, i64)>,
+    /// DE54, the available balance.
+    pub balance: Option<Money>,
+    /// DE44, with 30: the offending element in three digits.
+    pub offending: Option<[u8; 3]>,
+}
+
+impl Parts {
+    /// DE39 alone.
+    pub const fn code(response_code: [u8; 2]) -> Self {
+        Self { response_code, approval_code: 0, partial: None, balance: None, offending: None }
+    }
+
+    /// What the journal keeps of a reply. `asked` is the amount of the tap.
+    pub fn of(reply: &Reply, asked: i64) -> Self {
+        Self {
+            response_code: reply.response_code,
+            approval_code: reply.approval_code,
+            partial: reply.partial.map(|approved| (approved, asked)),
+            balance: reply.balance,
+            offending: None,
+        }
+    }
+}
+
+/// Appends the reply to `request` and returns its length.
+///
+/// # Errors
+/// Only when a spec cannot carry what this engine sets; the request itself was decoded by the same spec.
+pub fn write(request: &Message, parts: &Parts, out: &mut BytesMut) -> Result<usize, EncodeError> {
+    let mti = request.mti().response();
+    let network = mti.class() == 8;
+    let reversal = mti.class() == 4;
+    let advice = matches!(request.mti().without_repeat().0, 0x0120 | 0x0220);
+    let administrative = mti.class() == 6;
+    let mut builder = Builder::new(request.spec(), mti, out);
+    let mut buffer = [0u8; 384];
+    for element in 2..=96u8 {
+        match element {
+            4 | 6 if parts.partial.is_some() && request.has(element) => {
+                if let Some((approved, asked)) = parts.partial {
+                    builder.digits(element, partial_amount(request, element, approved, asked))?;
+                }
+            }
+            38 if advice && parts.response_code == *b"00" && request.has(38) => builder.copy(38, request)?,
+            38 if parts.approval_code != 0 => builder.text(38, &six(parts.approval_code))?,
+            39 => builder.text(39, &parts.response_code)?,
+            44 => {
+                if let Some(element) = parts.offending {
+                    builder.text(44, &element)?;
+                }
+            }
+            48 if !network => {
+                if let Some(length) = additional_data(request, &mut buffer) {
+                    builder.raw(48, buffer.get(..length).unwrap_or_default())?;
+                }
+            }
+            54 => {
+                let length = additional_amounts(request, parts, &mut buffer);
+                if length > 0 {
+                    builder.text(54, buffer.get(..length).unwrap_or_default())?;
+                }
+            }
+            60 if administrative && request.has(60) => builder.copy(60, request)?,
+            _ => {
+                let returned = if network {
+                    RETURNED_NETWORK.contains(&element)
+                } else {
+                    RETURNED.contains(&element) || (reversal && RETURNED_REVERSAL.contains(&element))
+                };
+                if returned && request.has(element) {
+                    builder.copy(element, request)?;
+                }
+            }
+        }
+    }
+    builder.finish()
+}
+
+/// DE6 is what was approved; DE4 goes in proportion, rounded down. Without DE6 the approved amount is DE4's.
+fn partial_amount(request: &Message, element: u8, approved: i64, asked: i64) -> u64 {
+    let value = if element == 6 || !request.has(6) {
+        Some(approved)
+    } else {
+        request.digits(4).and_then(|n| i64::try_from(n).ok()).and_then(|whole| share_down(whole, approved, asked))
+    };
+    value.and_then(|v| u64::try_from(v).ok()).unwrap_or(0)
+}
+
+/// The request's class byte, then its sub-elements 42, 43 and 63. `None` when there is nothing to return.
+fn additional_data(request: &Message, buffer: &mut [u8; 384]) -> Option<usize> {
+    let raw = request.raw(48)?;
+    let mut length = 0;
+    let mut put = |bytes: &[u8]| {
+        if let Some(place) = buffer.get_mut(length..length + bytes.len()) {
+            place.copy_from_slice(bytes);
+            length += bytes.len();
+        }
+    };
+    if request.tcc().is_some() {
+        put(raw.get(..1)?);
+    }
+    for tag in RETURNED_SUBS {
+        if let Some(bytes) = request.sub_wire(48, tag) {
+            put(bytes);
+        }
+    }
+    (length > 0).then_some(length)
+}
+
+/// DE54: repeats of 20 characters.
+fn additional_amounts(request: &Message, parts: &Parts, buffer: &mut [u8; 384]) -> usize {
+    let mut length = 0;
+    let mut put = |amount_type: &[u8; 2], currency: u64, amount: u64| {
+        let mut one = *b"00xx999C999999999999";
+        one[2..4].copy_from_slice(amount_type);
+        digits(&mut one[4..7], currency);
+        digits(&mut one[8..20], amount);
+        if let Some(place) = buffer.get_mut(length..length + 20) {
+            place.copy_from_slice(&one);
+            length += 20;
+        }
+    };
+    if parts.partial.is_some() {
+        put(b"57", request.digits(49).unwrap_or(0), request.digits(4).unwrap_or(0));
+    }
+    if let Some(balance) = parts.balance
+        && !balance.currency.is_crypto()
+    {
+        put(b"02", u64::from(Currency::number(balance.currency)), u64::try_from(balance.minor).unwrap_or(0).min(999_999_999_999));
+    }
+    length
+}
+
+fn six(code: u32) -> [u8; 6] {
+    let mut out = [b'0'; 6];
+    digits(&mut out, u64::from(code));
+    out
+}
+
+fn digits(place: &mut [u8], mut value: u64) {
+    for slot in place.iter_mut().rev() {
+        *slot = b'0' + u8::try_from(value % 10).unwrap_or(0);
+        value /= 10;
+    }
+}
