@@ -1,4 +1,12 @@
 //! The shard's thread: sockets, engine and journal on one current-thread runtime. Everything else talks to it
-//! through [`handle::ShardHandle`].
+//! through [`handle::ShardHandle`]. [`boot`] starts and stops it with all that is around it.
 
+pub mod boot;
+pub mod clock;
+pub mod data;
 pub mod handle;
+mod inbox;
+pub mod meter;
+pub mod publish;
+pub mod rebuilds;
+pub mod run;

@@ -1,0 +1,365 @@
+//! The loop: take all that is ready, decide and apply each, let ready sockets join, make the block durable once,
+//! release. One thread; whatever may block but the sync itself happens elsewhere.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use ledger_core::book::Book;
+use ledger_core::event::field;
+use ledger_core::journal::JournalError;
+use ledger_core::keys::Nonce;
+use tokio::sync::mpsc;
+
+use super::clock::{ShardClock, instant_at, mono_us, wall_us};
+use super::handle::Request;
+use super::inbox::Inbox;
+use super::meter::Meter;
+use super::publish::Publisher;
+use super::rebuilds::Rebuilds;
+use crate::engine::{Effect, Engine, Inbound, PartnerAnswer};
+use crate::partner::{AddressPolicy, Endpoint, PartnerClient, Secret};
+use crate::switch::clock::PollClock;
+use crate::switch::{Bound, SwitchHandle};
+
+/// Frames decided in one batch at most; the rest waits for the next, so that a flood cannot delay the sync for ever.
+const FRAMES_PER_BATCH: usize = 4_096;
+/// Requests of the sidecar in one batch at most: REST must not take a tap's time.
+const REQUESTS_PER_BATCH: usize = 16;
+/// Turns of the runtime in a batch that more than one frame joined.
+const TURNS_BUSY: usize = 6;
+
+/// Why the loop ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Stopped {
+    /// The journal cannot be written any more: nothing may be acknowledged.
+    #[error("{0}; nothing is acknowledged any more, the engine ends")]
+    Journal(#[from] JournalError),
+    /// An invariant is broken.
+    #[error("{0}; nothing is acknowledged any more, the engine ends: run `auth-engine journal verify`")]
+    Broken(String),
+    /// The runtime or the sockets could not be set up.
+    #[error("the shard's thread cannot start: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// What the loop needs besides the engine and its sockets.
+pub struct Surroundings {
+    /// Ages of frames.
+    pub poll_clock: PollClock,
+    /// The sidecar's requests.
+    pub requests: mpsc::Receiver<Request>,
+    /// Balances and the read model.
+    pub publisher: Publisher,
+    /// Metrics.
+    pub meter: Meter,
+    /// The thread that reads old answers.
+    pub rebuilds: Rebuilds,
+    /// Resolves when the process is asked to stop.
+    pub stop: tokio::sync::watch::Receiver<bool>,
+    /// How long a stop waits for open asks.
+    pub drain_timeout: Duration,
+    /// Where partners may be.
+    pub address_policy: AddressPolicy,
+    /// Connections to one partner.
+    pub max_connections: usize,
+    /// Bytes of a batch, after which it is made durable.
+    pub max_batch_bytes: usize,
+}
+
+struct Shard {
+    engine: Engine,
+    clock: ShardClock,
+    inbox: Rc<Inbox>,
+    switch: SwitchHandle,
+    client: PartnerClient,
+    around: Surroundings,
+    effects: Vec<Effect>,
+}
+
+/// Runs the shard until it is asked to stop. Must be called inside a `LocalSet` on a current-thread runtime.
+///
+/// # Errors
+/// See [`Stopped`].
+pub async fn run(engine: Engine, clock: ShardClock, bound: Bound, around: Surroundings) -> Result<(), Stopped> {
+    let inbox = Rc::new(Inbox::default());
+    let sink: Rc<dyn crate::switch::Sink> = inbox.clone();
+    let switch = bound.start(sink, around.poll_clock.clone())?;
+    let answers = inbox.clone();
+    let client = PartnerClient::new(around.address_policy, None, move |answer| answers.answer(answer));
+    let mut shard = Shard { engine, clock, inbox, switch, client, around, effects: Vec::new() };
+    for partner in 0..u32::try_from(shard.engine.book().partners().len()).unwrap_or(u32::MAX) {
+        shard.configure(partner);
+    }
+    shard.publish();
+    shard.serve().await
+}
+
+impl Shard {
+    async fn serve(&mut self) -> Result<(), Stopped> {
+        let mut draining: Option<Instant> = None;
+        loop {
+            let woken = self.wait(draining).await;
+            if matches!(woken, Woken::Stop) && draining.is_none() {
+                tracing::info!("stopping: no new connections, new taps are declined");
+                self.engine.drain();
+                self.switch.stop_accepting();
+                draining = Some(Instant::now() + self.around.drain_timeout);
+            }
+            self.batch(woken).await?;
+            if let Some(until) = draining
+                && ((self.engine.open_asks() == 0 && self.inbox.is_empty()) || Instant::now() >= until)
+            {
+                return self.finish(until).await;
+            }
+        }
+    }
+
+    /// Waits until something is ready or due.
+    async fn wait(&mut self, draining: Option<Instant>) -> Woken {
+        if !self.inbox.is_empty() || self.engine.needs_commit() {
+            return Woken::Inbox;
+        }
+        let now = self.clock.now(mono_us(Instant::now()));
+        self.around.meter.flush(Instant::now());
+        let timer = self.engine.next_timer(now).map(instant_at);
+        let due = [timer, draining, self.around.meter.next_flush()].into_iter().flatten().min();
+        let sleep = async {
+            match due {
+                Some(when) => tokio::time::sleep_until(when.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.inbox.filled() => Woken::Inbox,
+            request = self.around.requests.recv() => request.map_or(Woken::Stop, Woken::Request),
+            Some(rebuilt) = self.around.rebuilds.done.recv() => Woken::Rebuilt(rebuilt),
+            () = stopped(&mut self.around.stop), if draining.is_none() => Woken::Stop,
+            () = sleep => Woken::Timer,
+        }
+    }
+
+    /// One batch: everything that is ready, one sync, everything it releases.
+    async fn batch(&mut self, woken: Woken) -> Result<(), Stopped> {
+        let began = Instant::now();
+        if self.clock.wants_look(mono_us(began))
+            && let Some(step) = self.clock.look(wall_us(), mono_us(began))
+        {
+            tracing::warn!(step_us = step.0, "the wall clock stepped; shard time does not follow");
+            self.around.meter.clock_step();
+        }
+        match woken {
+            Woken::Request(request) => {
+                let now = self.clock.now(mono_us(began));
+                self.engine.handle_request(request, now);
+            }
+            Woken::Rebuilt(rebuilt) => {
+                let now = self.clock.now(mono_us(began));
+                self.engine.handle_rebuilt(rebuilt, now);
+            }
+            Woken::Inbox | Woken::Timer | Woken::Stop => {}
+        }
+        self.gather().await;
+        let now = self.clock.now(mono_us(Instant::now()));
+        self.engine.handle_timers(now);
+        self.commit()?;
+        let now = self.clock.now(mono_us(Instant::now()));
+        self.engine.release(now);
+        self.carry_out();
+        self.switch.flush();
+        self.engine.clear_replies();
+        self.publish();
+        self.around.meter.read(&mut self.engine);
+        Ok(())
+    }
+
+    /// Decides what is ready. Between rounds the runtime turns, so that asks get on the wire before the sync and
+    /// sockets that became ready join the batch.
+    async fn gather(&mut self) {
+        let mut frames = 0;
+        let mut requests = 0;
+        let mut turns = 0;
+        loop {
+            let mut took = 0;
+            let mut last = Instant::now();
+            while let Some(frame) = self.inbox.next_frame() {
+                let now = self.clock.now(mono_us(last));
+                let since = frame.since;
+                let inbound = Inbound {
+                    link: frame.link,
+                    conn: frame.conn,
+                    header: frame.header,
+                    frame: frame.frame,
+                    since_us: mono_us(since),
+                };
+                self.engine.handle_frame(inbound, now);
+                let done = Instant::now();
+                self.around.meter.decided(last.saturating_duration_since(since), done.saturating_duration_since(last));
+                last = done;
+                took += 1;
+                if frames + took >= FRAMES_PER_BATCH || self.engine.journal().open_bytes() >= self.around.max_batch_bytes {
+                    break;
+                }
+            }
+            while let Some(answer) = self.inbox.next_answer() {
+                let now = self.clock.now(mono_us(Instant::now()));
+                let answered_us = mono_us(answer.answered_at);
+                let answer = PartnerAnswer { no: answer.token, partner: answer.partner, outcome: answer.outcome, answered_us };
+                self.engine.handle_answer(answer, now);
+                took += 1;
+            }
+            while requests < REQUESTS_PER_BATCH
+                && let Ok(request) = self.around.requests.try_recv()
+            {
+                let now = self.clock.now(mono_us(Instant::now()));
+                self.engine.handle_request(request, now);
+                requests += 1;
+            }
+            while let Ok(rebuilt) = self.around.rebuilds.done.try_recv() {
+                let now = self.clock.now(mono_us(Instant::now()));
+                self.engine.handle_rebuilt(rebuilt, now);
+            }
+            frames += took;
+            let asked = self.send_asks();
+            let full = frames >= FRAMES_PER_BATCH || self.engine.journal().open_bytes() >= self.around.max_batch_bytes;
+            // A lone tap does not wait for company; a busy batch does, a few turns, while company comes.
+            let company = frames > 1 && took > 0 && turns < TURNS_BUSY;
+            if full || !(asked || company) {
+                return;
+            }
+            turns += 1;
+            self.around.poll_clock.turn().await;
+        }
+    }
+
+    /// Puts asks and refusals on the wire; they wait for no disk. True when a partner was asked.
+    fn send_asks(&mut self) -> bool {
+        let mut asked = false;
+        self.engine.take_effects(&mut self.effects);
+        for effect in self.effects.drain(..) {
+            match effect {
+                Effect::Ask(ask) => {
+                    asked = true;
+                    self.client.ask(ask);
+                }
+                Effect::SendBytes { conn, header, reply } => {
+                    self.switch.send(conn, &header, &reply);
+                }
+                // Everything else is parked until a release, so none of it comes here.
+                other => tracing::error!(?other, "an effect left before its release"),
+            }
+        }
+        self.switch.flush();
+        asked
+    }
+
+    fn commit(&mut self) -> Result<(), Stopped> {
+        if let Some(broken) = self.engine.broken() {
+            return Err(Stopped::Broken(broken.to_string()));
+        }
+        if !self.engine.needs_commit() {
+            return Ok(());
+        }
+        let journal = self.engine.journal();
+        let (events, before) = (journal.open_events(), journal.stats().bytes());
+        let began = Instant::now();
+        let durable = journal.commit()?;
+        let bytes = journal.stats().bytes().saturating_sub(before);
+        self.around.meter.synced(began.elapsed(), events, bytes);
+        self.around.publisher.durable(durable);
+        Ok(())
+    }
+
+    /// Does what the release allowed.
+    fn carry_out(&mut self) {
+        self.engine.take_effects(&mut self.effects);
+        let mut effects = std::mem::take(&mut self.effects);
+        let released = Instant::now();
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Send { conn, header, reply, stamp } => {
+                    self.switch.send(conn, &header, self.engine.reply_bytes(&reply));
+                    self.around.meter.replied(stamp, mono_us(released));
+                }
+                Effect::SendBytes { conn, header, reply } => {
+                    self.switch.send(conn, &header, &reply);
+                }
+                Effect::Ask(ask) => self.client.ask(ask),
+                Effect::Rebuild(job) => {
+                    if let Err(job) = self.around.rebuilds.submit(job) {
+                        self.engine.drop_rebuild(&job);
+                    }
+                }
+                // A caller that has gone away does not need its answer.
+                Effect::Answer(to, outcome) => drop(to.send(outcome)),
+                Effect::Remembered(to) => drop(to.send(())),
+                Effect::Recalled(to, outcome) => drop(to.send(outcome)),
+                Effect::Query(query) => query(self.engine.book(), self.engine.book().last_at().max(self.clock_now())),
+                Effect::Configure(partner) => self.configure(partner),
+            }
+        }
+        self.effects = effects;
+    }
+
+    fn clock_now(&mut self) -> ledger_core::time::Timestamp {
+        self.clock.now(mono_us(Instant::now())).wall
+    }
+
+    /// Tells the client where a partner is asked and with which secrets it signs.
+    fn configure(&self, partner: u32) {
+        let book = self.engine.book();
+        let Some(terms) = book.partner(partner) else { return };
+        let now = book.last_at();
+        let previous = terms.previous_secret.as_ref().filter(|(_, until)| *until > now).map(|(secret, _)| secret);
+        let secrets = [Some(&terms.secret), previous]
+            .into_iter()
+            .flatten()
+            .filter_map(|secret| {
+                let nonce = Nonce { epoch: secret.epoch, seq: secret.seq, field: field::WEBHOOK_SECRET };
+                let bytes = self.engine.keyring().open(nonce, &secret.sealed).ok()?;
+                Secret::from_bytes(&bytes).ok()
+            })
+            .collect();
+        let endpoint = Endpoint {
+            url: terms.decision_url.clone(),
+            secrets,
+            max_connections: self.around.max_connections,
+        };
+        self.client.configure(partner, endpoint);
+    }
+
+    fn publish(&mut self) {
+        let publisher = &mut self.around.publisher;
+        publisher.grow(self.engine.book());
+        self.engine.take_touched(|book: &Book, source| publisher.publish(book, source));
+    }
+
+    /// The last words of a clean stop.
+    async fn finish(&mut self, until: Instant) -> Result<(), Stopped> {
+        let now = self.clock.now(mono_us(Instant::now()));
+        self.engine.stop(now);
+        self.commit()?;
+        self.engine.release(now);
+        self.carry_out();
+        self.publish();
+        let left = until.saturating_duration_since(Instant::now());
+        self.switch.settle(left.min(Duration::from_secs(1))).await;
+        self.around.meter.read(&mut self.engine);
+        Ok(())
+    }
+}
+
+enum Woken {
+    Inbox,
+    Request(Request),
+    Rebuilt(crate::engine::Rebuilt),
+    Timer,
+    Stop,
+}
+
+async fn stopped(stop: &mut tokio::sync::watch::Receiver<bool>) {
+    // A sender that is gone means that nobody will ask: wait for ever, the sidecar's queue ends the loop then.
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
