@@ -17,7 +17,7 @@ use super::codes::{CodeContext, de39};
 use super::reply::Parts;
 use super::taps::outcome_word;
 use super::{Decided, Engine, Now, Overdue};
-use crate::partner::ask::{AskAccount, AskBody, AskData, AskMerchant, AskMoney, AskNetwork, AskPool, AskPos, write};
+use crate::partner::{AskAccount, AskBody, AskData, AskMerchant, AskMoney, AskNetwork, AskPool, AskPos, write};
 use crate::partner::{Bad, Outcome, Unreachable};
 use crate::view::request::describe_request;
 

@@ -36,7 +36,7 @@ pub use effect::{Effect, Recipient, RepeatJob, Stamp};
 pub use recovery::RecoveryError;
 pub use repeats::{Rebuilt, rebuild};
 
-use crate::partner::circuit::Circuit;
+use crate::partner::Circuit;
 use crate::switch::ConnId;
 use effect::Parked;
 

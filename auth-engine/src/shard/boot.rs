@@ -29,7 +29,7 @@ use crate::partner::AddressPolicy;
 use crate::rest::balances::Balances;
 use crate::rest::{self, App, Health, LinkTarget};
 use crate::switch::Switch;
-use crate::switch::clock::PollClock;
+use crate::switch::PollClock;
 use crate::telemetry::names;
 use crate::view::feed::{FeederHandle, JournalSource};
 use crate::view::fold::SealedRequests;

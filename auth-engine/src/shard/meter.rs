@@ -9,7 +9,7 @@ use metrics::{Counter, Histogram};
 use super::clock::mono_us;
 use crate::engine::{Engine, Stamp};
 use crate::telemetry::names;
-use crate::telemetry::shard::{FundingLabel, OutcomeLabel, ShardMetrics, Stage};
+use crate::telemetry::{FundingLabel, OutcomeLabel, ShardMetrics, Stage};
 
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
 
@@ -73,7 +73,7 @@ impl Meter {
             self.shard.in_flight(link, engine.in_flight(link));
         }
         self.shard.book(engine.book().cards().len(), engine.book().open_holds());
-        let stalls = engine.journal().stats().stalls();
+        let stalls = engine.journal().stats().stalls.load(std::sync::atomic::Ordering::Relaxed);
         for _ in self.seen_stalls..stalls {
             names::journal_segment_stall();
         }

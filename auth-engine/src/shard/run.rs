@@ -18,7 +18,7 @@ use super::publish::Publisher;
 use super::rebuilds::Rebuilds;
 use crate::engine::{Effect, Engine, Inbound, PartnerAnswer};
 use crate::partner::{AddressPolicy, Endpoint, PartnerClient, Secret};
-use crate::switch::clock::PollClock;
+use crate::switch::PollClock;
 use crate::switch::{Bound, SwitchHandle};
 
 /// Frames decided in one batch at most; the rest waits for the next, so that a flood cannot delay the sync for ever.
@@ -122,7 +122,7 @@ impl Shard {
         let now = self.clock.now(mono_us(Instant::now()));
         self.around.meter.flush(Instant::now());
         let timer = self.engine.next_timer(now).map(instant_at);
-        let due = [timer, draining, self.around.meter.next_flush()].into_iter().flatten().min();
+        let due = [timer, draining, self.around.meter.next_flush(), self.around.publisher.next_due()].into_iter().flatten().min();
         let sleep = async {
             match due {
                 Some(when) => tokio::time::sleep_until(when.into()).await,
@@ -261,10 +261,10 @@ impl Shard {
             return Ok(());
         }
         let journal = self.engine.journal();
-        let (events, before) = (journal.open_events(), journal.stats().bytes());
+        let (events, before) = (journal.open_events(), journal.stats().bytes.load(std::sync::atomic::Ordering::Relaxed));
         let began = Instant::now();
         let durable = journal.commit()?;
-        let bytes = journal.stats().bytes().saturating_sub(before);
+        let bytes = journal.stats().bytes.load(std::sync::atomic::Ordering::Relaxed).saturating_sub(before);
         self.around.meter.synced(began.elapsed(), events, bytes);
         self.around.publisher.durable(durable);
         Ok(())
@@ -294,15 +294,14 @@ impl Shard {
                 Effect::Answer(to, outcome) => drop(to.send(outcome)),
                 Effect::Remembered(to) => drop(to.send(())),
                 Effect::Recalled(to, outcome) => drop(to.send(outcome)),
-                Effect::Query(query) => query(self.engine.book(), self.engine.book().last_at().max(self.clock_now())),
+                Effect::Query(query) => {
+                    let now = self.clock.now(mono_us(Instant::now())).wall;
+                    query(self.engine.book(), now);
+                }
                 Effect::Configure(partner) => self.configure(partner),
             }
         }
         self.effects = effects;
-    }
-
-    fn clock_now(&mut self) -> ledger_core::time::Timestamp {
-        self.clock.now(mono_us(Instant::now())).wall
     }
 
     /// Tells the client where a partner is asked and with which secrets it signs.

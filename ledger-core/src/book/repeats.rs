@@ -64,10 +64,6 @@ impl Repeats {
         }
     }
 
-    pub(super) fn contains(&self, key: &[u8; 16]) -> bool {
-        self.entries.contains_key(key)
-    }
-
     pub(super) fn change(&mut self, key: &[u8; 16], change: impl FnOnce(&mut Repeat)) {
         if let Some(entry) = self.entries.get_mut(key) {
             change(entry);
