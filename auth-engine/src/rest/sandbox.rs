@@ -284,7 +284,7 @@ fn draft(pan: &[u8], expiry: &str, money: Money, merchant: Option<&Merchant>, tr
         .set_text(43, format!("{name:<22} {city:<13} {country}"))
         .set_text(49, format!("{:03}", money.currency.number()))
         // Attended, on the merchant's premises, cardholder and card present, a normal request.
-        .set_text(61, "00000000000300756")
+        .set_text(61, "0000000000300756")
         .set_text(63, format!("SBX{:06}", trace.stan));
     Ok(draft)
 }
