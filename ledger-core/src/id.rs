@@ -71,7 +71,9 @@ impl Id {
         let mut out = String::with_capacity(20);
         out.push_str(thing.prefix());
         out.push('_');
-        let bits = (u128::from(SHARD) << 72) | (u128::from(self.epoch & 0xff_ffff) << 48) | u128::from(self.no & 0xffff_ffff_ffff);
+        let bits = (u128::from(SHARD) << 72)
+            | (u128::from(self.epoch & 0xff_ffff) << 48)
+            | u128::from(self.no & 0xffff_ffff_ffff);
         for i in (0..16).rev() {
             let five = usize::try_from((bits >> (i * 5)) & 31).unwrap_or(0);
             out.push(char::from(ALPHABET[five]));
@@ -93,7 +95,10 @@ impl Id {
         if bits >> 72 != u128::from(SHARD) {
             return None;
         }
-        Some(Self { epoch: u32::try_from((bits >> 48) & 0xff_ffff).ok()?, no: u64::try_from(bits & 0xffff_ffff_ffff).ok()? })
+        Some(Self {
+            epoch: u32::try_from((bits >> 48) & 0xff_ffff).ok()?,
+            no: u64::try_from(bits & 0xffff_ffff_ffff).ok()?,
+        })
     }
 }
 

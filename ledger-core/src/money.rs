@@ -170,10 +170,17 @@ impl Rate {
         }
         let value: Decimal = text.parse().ok()?;
         let value = value.normalize();
-        if value <= Decimal::ZERO || value > Decimal::from(1_000_000_000_000u64) || value.scale() > u32::from(Self::MAX_SCALE) {
+        if value <= Decimal::ZERO
+            || value > Decimal::from(1_000_000_000_000u64)
+            || value.scale() > u32::from(Self::MAX_SCALE)
+        {
             return None;
         }
-        Some(Self { mantissa: i64::try_from(value.mantissa()).ok()?, scale: u8::try_from(value.scale()).ok()?, markup_bps })
+        Some(Self {
+            mantissa: i64::try_from(value.mantissa()).ok()?,
+            scale: u8::try_from(value.scale()).ok()?,
+            markup_bps,
+        })
     }
 
     /// The rate without its markup, as decimal text.

@@ -12,9 +12,11 @@ use crate::telemetry;
 
 /// Arguments of `auth-engine serve`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  auth-engine serve --config engine.toml --data ./data\n\nWithout a configuration: one link on \
+#[command(
+    after_help = "Example:\n  auth-engine serve --config engine.toml --data ./data\n\nWithout a configuration: one link on \
 127.0.0.1:8583 (spec mastercard), REST on http://127.0.0.1:8080, sandbox on, data in ./data. SIGTERM and Ctrl-C stop \
-cleanly: new taps are declined, open asks are waited for.")]
+cleanly: new taps are declined, open asks are waited for."
+)]
 pub struct Args {
     #[command(flatten)]
     config: ConfigArgs,

@@ -12,7 +12,14 @@ use super::reply::Parts;
 use super::{Decided, Engine, Now, Overdue, Recipient};
 
 impl Engine {
-    pub(super) fn handle_advice(&mut self, message: &Message, class: Class, common: &Common, recipient: Recipient, now: Now) {
+    pub(super) fn handle_advice(
+        &mut self,
+        message: &Message,
+        class: Class,
+        common: &Common,
+        recipient: Recipient,
+        now: Now,
+    ) {
         let Some(recipient) = self.answer_repeat(message, common, recipient, now) else { return };
         if self.sheds_last(&recipient, now) {
             self.shed_last(message, &recipient);

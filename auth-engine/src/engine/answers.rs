@@ -125,7 +125,11 @@ impl Engine {
             metadata_dropped: matches!(outcome, Some(Outcome::Decision(d)) if d.metadata_dropped),
         };
         self.counters.partner.push((pending.partner, decision.outcome.word(), latency_us));
-        self.counters.decisions.push(Decided { outcome: outcome_word(Some(&reply)), reason: reply.reason.public_word(), funding });
+        self.counters.decisions.push(Decided {
+            outcome: outcome_word(Some(&reply)),
+            reason: reply.reason.public_word(),
+            funding,
+        });
         self.record(
             now,
             &Event::TapDecided(TapDecided {
@@ -239,7 +243,9 @@ pub(super) fn ask_body(
         let after = own.format(balance.available.saturating_sub(hold.amount.minor));
         match hold.source {
             Source::Pool(i) => pool = book.pool(i).map(|p| (p.id.text(Thing::Pool), own.code(), amount, after)),
-            Source::Account(i) => account = book.account(i).map(|a| (a.id.text(Thing::Account), own.code(), amount, after)),
+            Source::Account(i) => {
+                account = book.account(i).map(|a| (a.id.text(Thing::Account), own.code(), amount, after))
+            }
         }
     }
     let sources: SmallVec<[&str; 2]> = decision.holds.iter().flatten().map(|h| h.source.word()).collect();
@@ -259,13 +265,24 @@ pub(super) fn ask_body(
             card_id: &card.id.text(Thing::Card),
             card_last4: &format!("{:04}", card.last4),
             amount: AskMoney { value: &currency.format(facts.amount), currency: currency.code() },
-            merchant_amount: AskMoney { value: &merchant_currency.format(facts.merchant_amount), currency: merchant_currency.code() },
+            merchant_amount: AskMoney {
+                value: &merchant_currency.format(facts.merchant_amount),
+                currency: merchant_currency.code(),
+            },
             conversion_rate: rate.as_deref(),
             sources: &sources,
-            pool: pool.as_ref().map(|(id, currency, amount, after)| AskPool { id, currency, amount, available_after: after }),
-            account: account
-                .as_ref()
-                .map(|(id, currency, amount, after)| AskAccount { id, currency, amount, available_after: after }),
+            pool: pool.as_ref().map(|(id, currency, amount, after)| AskPool {
+                id,
+                currency,
+                amount,
+                available_after: after,
+            }),
+            account: account.as_ref().map(|(id, currency, amount, after)| AskAccount {
+                id,
+                currency,
+                amount,
+                available_after: after,
+            }),
             merchant: AskMerchant {
                 id: merchant.id.as_deref(),
                 name: merchant.name.as_deref(),

@@ -26,7 +26,13 @@ impl Engine {
     }
 
     /// Seals a request under the next event's sequence and calls `build` with it.
-    pub(super) fn record_with_raw(&mut self, now: Now, link: usize, message: &Message, build: impl FnOnce(Raw<'_>) -> Event<'_>) -> u64 {
+    pub(super) fn record_with_raw(
+        &mut self,
+        now: Now,
+        link: usize,
+        message: &Message,
+        build: impl FnOnce(Raw<'_>) -> Event<'_>,
+    ) -> u64 {
         let mut sealed = std::mem::take(&mut self.sealed);
         sealed.clear();
         let nonce = Nonce { epoch: self.journal.epoch(), seq: self.journal.next_seq(), field: field::REQUEST };
@@ -54,7 +60,12 @@ impl Engine {
     }
 
     /// Parks a reply until the events so far are durable.
-    pub(super) fn park(&mut self, recipients: SmallVec<[Recipient; 1]>, reply: std::ops::Range<usize>, tap: Option<u64>) {
+    pub(super) fn park(
+        &mut self,
+        recipients: SmallVec<[Recipient; 1]>,
+        reply: std::ops::Range<usize>,
+        tap: Option<u64>,
+    ) {
         self.parked.push(Parked { recipients, reply, tap });
     }
 

@@ -38,7 +38,12 @@ impl Engine {
     ///
     /// # Errors
     /// See [`RecoveryError`].
-    pub fn open(options: Options, keys: KeySource, policy: Policy, settings: Settings) -> Result<(Self, Recovery), RecoveryError> {
+    pub fn open(
+        options: Options,
+        keys: KeySource,
+        policy: Policy,
+        settings: Settings,
+    ) -> Result<(Self, Recovery), RecoveryError> {
         let mut book = Book::default();
         let (journal, recovery) = Journal::open(options, keys, &mut |record| {
             let event = Event::decode(record.payload).map_err(|e| e.to_string())?;

@@ -116,7 +116,13 @@ fn stored(job: &RepeatJob, reader: &Reader, keyring: &Keyring) -> Result<(Reply,
             Event::Advised(e) => {
                 let no = e.target.unwrap_or(e.facts.no);
                 let code = ledger_core::book::approval_code(no);
-                found.get_or_insert(Reply { reason: Reason::Approved, response_code: *b"00", approval_code: code, partial: None, balance: None });
+                found.get_or_insert(Reply {
+                    reason: Reason::Approved,
+                    response_code: *b"00",
+                    approval_code: code,
+                    partial: None,
+                    balance: None,
+                });
                 seq = e.previous;
             }
             Event::Reversed(e) => {

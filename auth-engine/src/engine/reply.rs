@@ -152,7 +152,11 @@ fn additional_amounts(request: &Message, parts: &Parts, buffer: &mut [u8; 384]) 
     if let Some(balance) = parts.balance
         && !balance.currency.is_crypto()
     {
-        put(b"02", u64::from(Currency::number(balance.currency)), u64::try_from(balance.minor).unwrap_or(0).min(999_999_999_999));
+        put(
+            b"02",
+            u64::from(Currency::number(balance.currency)),
+            u64::try_from(balance.minor).unwrap_or(0).min(999_999_999_999),
+        );
     }
     length
 }

@@ -1,6 +1,6 @@
 //! The sidecar's queries and writes.
 
-use ledger_core::book::Sealer;
+use ledger_core::book::{Command, Done, Refusal, Sealer};
 use ledger_core::event::admin::Idempotent;
 use ledger_core::event::{Event, field};
 use ledger_core::keys::{Keyring, Nonce};
@@ -60,20 +60,26 @@ impl Engine {
             // Nothing was tried: the same call may succeed later, so it is not remembered.
             Err(rendered) => return WriteOutcome::Fresh(rendered),
         };
-        let sealer = EpochSealer { keyring: &self.keyring, epoch: self.journal.epoch() };
-        let decided = self.book.decide_command(&command, &self.policy, now.wall, &sealer);
-        let outcome = decided.map(|(events, done)| {
-            for event in &events {
-                self.record(now, event);
-                self.follow_up(event);
-            }
-            done
-        });
+        let outcome = self.command(&command, now);
         let rendered = (write.render)(&self.book, now.wall, outcome);
         if let Some(key) = write.idempotency {
             self.remember((key, rendered.clone()), now);
         }
         WriteOutcome::Fresh(rendered)
+    }
+
+    /// Decides a command of the sidecar (or of the command line, on a stopped directory) and records what it does.
+    ///
+    /// # Errors
+    /// Why the book refuses; nothing has changed then.
+    pub fn command(&mut self, command: &Command, now: Now) -> Result<Done, Refusal> {
+        let sealer = EpochSealer { keyring: &self.keyring, epoch: self.journal.epoch() };
+        let (events, done) = self.book.decide_command(command, &self.policy, now.wall, &sealer)?;
+        for event in &events {
+            self.record(now, event);
+            self.follow_up(event);
+        }
+        Ok(done)
     }
 
     fn follow_up(&mut self, event: &Event<'_>) {

@@ -2,7 +2,7 @@
 
 use iso_codec::Message;
 use ledger_core::event::Event;
-use ledger_core::event::tap::{ReplyLate, Recorded, Reply, Reversed};
+use ledger_core::event::tap::{Recorded, Reply, ReplyLate, Reversed};
 use ledger_core::event::words::{Class, Reason};
 
 use super::codes::{CodeContext, de39};
@@ -21,13 +21,8 @@ impl Engine {
         let decision = self.book.decide_reversal(&request);
         let no = self.book.next_id().no;
         let previous = decision.target.and_then(|t| self.book.authorization(t)).map_or(0, |a| a.last_seq);
-        let reply = Reply {
-            reason: Reason::Approved,
-            response_code: *b"00",
-            approval_code: 0,
-            partial: None,
-            balance: None,
-        };
+        let reply =
+            Reply { reason: Reason::Approved, response_code: *b"00", approval_code: 0, partial: None, balance: None };
         self.record_with_raw(now, recipient.link, message, |raw| {
             Event::Reversed(Reversed {
                 no,

@@ -18,7 +18,14 @@ const NETWORK_SHARE_US: i64 = 200_000;
 const LEAST_US: i64 = 50_000;
 
 impl Engine {
-    pub(super) fn handle_tap(&mut self, message: Message, class: Class, common: &Common, recipient: Recipient, now: Now) {
+    pub(super) fn handle_tap(
+        &mut self,
+        message: Message,
+        class: Class,
+        common: &Common,
+        recipient: Recipient,
+        now: Now,
+    ) {
         // 2: a repeat of a known request.
         let Some(recipient) = self.answer_repeat(&message, common, recipient, now) else { return };
         // 3: the link is signed on, when its policy demands it. 4: the engine is able.
@@ -59,7 +66,16 @@ impl Engine {
 
     /// Records a decision that needs nobody else, and parks its answer.
     #[allow(clippy::too_many_arguments)] // what one tap is made of
-    fn take(&mut self, message: &Message, common: &Common, decision: TapDecision, reason: Reason, partial_supported: bool, recipient: Recipient, now: Now) {
+    fn take(
+        &mut self,
+        message: &Message,
+        common: &Common,
+        decision: TapDecision,
+        reason: Reason,
+        partial_supported: bool,
+        recipient: Recipient,
+        now: Now,
+    ) {
         let reply = self.tap_reply(&decision, reason);
         self.count_decision(&decision, Some(&reply));
         let asked = decision.facts.amount;
@@ -84,7 +100,16 @@ impl Engine {
     }
 
     #[allow(clippy::too_many_arguments)] // what one tap is made of
-    fn record_tap(&mut self, message: &Message, common: &Common, decision: TapDecision, reply: Option<Reply>, partial_supported: bool, link: usize, now: Now) -> u64 {
+    fn record_tap(
+        &mut self,
+        message: &Message,
+        common: &Common,
+        decision: TapDecision,
+        reply: Option<Reply>,
+        partial_supported: bool,
+        link: usize,
+        now: Now,
+    ) -> u64 {
         let no = decision.facts.no;
         let repeat = common.repeat;
         self.record_with_raw(now, link, message, |raw| {
@@ -105,7 +130,15 @@ impl Engine {
 
     // PATH 7: ask the partner; its answer comes back through 4 to 6.
     /// Holds, and puts the question on the wire while the hold becomes durable.
-    fn ask(&mut self, message: Message, common: &Common, decision: TapDecision, partial_supported: bool, recipient: Recipient, now: Now) {
+    fn ask(
+        &mut self,
+        message: Message,
+        common: &Common,
+        decision: TapDecision,
+        partial_supported: bool,
+        recipient: Recipient,
+        now: Now,
+    ) {
         let Some(partner) = decision.partner else { return };
         let own = self.book.partner(partner).and_then(|p| p.decision_timeout_ms).map(|ms| i64::from(ms) * 1_000);
         let timeout = own.unwrap_or(self.settings.decision_timeout_us);
@@ -124,7 +157,15 @@ impl Engine {
             return;
         }
         let id = self.book.next_id();
-        let body = super::answers::ask_body(&self.book, &message, &decision, id, partial_supported, now.wall, timeout.min(left));
+        let body = super::answers::ask_body(
+            &self.book,
+            &message,
+            &decision,
+            id,
+            partial_supported,
+            now.wall,
+            timeout.min(left),
+        );
         let no = self.record_tap(&message, common, decision, None, partial_supported, recipient.link, now);
         self.enter(&recipient);
         self.deadlines.push(std::cmp::Reverse((deadline_us, no)));
@@ -141,7 +182,13 @@ impl Engine {
     }
 
     /// Rule 2. Gives the recipient back when the message is new.
-    pub(super) fn answer_repeat(&mut self, message: &Message, common: &Common, recipient: Recipient, now: Now) -> Option<Recipient> {
+    pub(super) fn answer_repeat(
+        &mut self,
+        message: &Message,
+        common: &Common,
+        recipient: Recipient,
+        now: Now,
+    ) -> Option<Recipient> {
         let Some(known) = self.book.repeat(&common.repeat.key) else { return Some(recipient) };
         if recipient.deadline_us <= now.mono_us {
             return None;
@@ -164,7 +211,11 @@ impl Engine {
 
     pub(super) fn count_decision(&mut self, decision: &TapDecision, reply: Option<&Reply>) {
         let funding = decision.facts.card.and_then(|c| self.book.card(c)).map_or("none", |c| c.funding.word());
-        self.counters.decisions.push(Decided { outcome: outcome_word(reply), reason: reply.map_or("none", |r| r.reason.public_word()), funding });
+        self.counters.decisions.push(Decided {
+            outcome: outcome_word(reply),
+            reason: reply.map_or("none", |r| r.reason.public_word()),
+            funding,
+        });
     }
 }
 

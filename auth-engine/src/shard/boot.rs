@@ -28,8 +28,8 @@ use crate::engine::{Engine, LinkSetup, Settings as EngineSettings};
 use crate::partner::AddressPolicy;
 use crate::rest::balances::Balances;
 use crate::rest::{self, App, Health, LinkTarget};
-use crate::switch::Switch;
 use crate::switch::PollClock;
+use crate::switch::Switch;
 use crate::telemetry::names;
 use crate::view::feed::{FeederHandle, JournalSource};
 use crate::view::fold::SealedRequests;
@@ -96,12 +96,29 @@ fn policy(config: &Config) -> Result<Policy, Failure> {
     })
 }
 
-/// Policy as the configuration sets it; for commands that read a stopped directory.
+/// Opens a stopped directory for a command that writes: a start of its own, with an epoch, without links.
 ///
 /// # Errors
-/// Exit 2.
-pub fn policy_of(config: &Config) -> Result<Policy, Failure> {
-    policy(config)
+/// Exit 3 for the data directory, 2 for the configuration.
+pub fn open_stopped(config: &Config) -> Result<(Engine, ShardClock), Failure> {
+    let dir = data::journal_dir(&config.data_dir);
+    if !data::has_journal(&config.data_dir)? {
+        return Err(Failure::data(format!("{}: no journal here; name the data directory with --data", dir.display())));
+    }
+    let settings = EngineSettings {
+        links: Vec::new(),
+        decision_timeout_us: 0,
+        dedup_window_us: i64::try_from(config.journal.dedup_window.as_micros()).unwrap_or(i64::MAX),
+        max_asks: 0,
+    };
+    let (mut engine, recovery) =
+        Engine::open(data::journal_options(config), data::key_source(config)?, policy(config)?, settings)
+            .map_err(|e| Failure::data(e.to_string()))?;
+    let last_at = Timestamp(recovery.last_at.max(0));
+    let mut clock = ShardClock::start(last_at, wall_us(), mono_us(Instant::now()));
+    let now = clock.now(mono_us(Instant::now()));
+    engine.recover(now, env!("CARGO_PKG_VERSION")).map_err(|e| Failure::data(e.to_string()))?;
+    Ok((engine, clock))
 }
 
 /// Starts everything. When this returns, taps are being decided and the sidecar answers.
@@ -148,7 +165,10 @@ pub fn start(config: Config) -> Result<Running, Failure> {
 
     // Then the addresses.
     let rest_listener = TcpListener::bind(config.rest.listen).map_err(|why| {
-        Failure::usage(format!("rest cannot listen on {}: {why}; free the address or set rest.listen", config.rest.listen))
+        Failure::usage(format!(
+            "rest cannot listen on {}: {why}; free the address or set rest.listen",
+            config.rest.listen
+        ))
     })?;
     let rest_addr = rest_listener.local_addr().map_err(|e| Failure::usage(format!("rest: {e}")))?;
     let (bound_tx, bound_rx) = std::sync::mpsc::channel();
@@ -167,8 +187,7 @@ pub fn start(config: Config) -> Result<Running, Failure> {
 
     // Nothing refuses any more: the new epoch begins.
     let now = clock.now(mono_us(Instant::now()));
-    let orphans =
-        engine.recover(now, env!("CARGO_PKG_VERSION")).map_err(|e| Failure::data(e.to_string()))?;
+    let orphans = engine.recover(now, env!("CARGO_PKG_VERSION")).map_err(|e| Failure::data(e.to_string()))?;
     names::journal_recovery(began.elapsed());
     let reader = engine.journal().reader();
     let keyring = Arc::clone(engine.keyring());
@@ -198,9 +217,7 @@ pub fn start(config: Config) -> Result<Running, Failure> {
     };
     let book_keys: Vec<[u8; 32]> =
         engine.book().keys().filter(|k| k.partner.is_none() && !k.revoked).map(|k| k.hash).collect();
-    begin_tx
-        .send((engine, clock, surroundings))
-        .map_err(|_| Failure::data("the shard's thread ended early"))?;
+    begin_tx.send((engine, clock, surroundings)).map_err(|_| Failure::data("the shard's thread ended early"))?;
 
     let made_operator_key = ensure_operator_key(&config, &book_keys, &handle)?;
     let health = Arc::new(Health::new());
@@ -329,9 +346,7 @@ fn ensure_operator_key(config: &Config, known: &[[u8; 32]], handle: &ShardHandle
 }
 
 /// Remembers specs by name: the view asks for every request.
-fn cached(
-    load: impl Fn(&str) -> Option<Arc<Spec>> + Send + Sync,
-) -> impl Fn(&str) -> Option<Arc<Spec>> + Send + Sync {
+fn cached(load: impl Fn(&str) -> Option<Arc<Spec>> + Send + Sync) -> impl Fn(&str) -> Option<Arc<Spec>> + Send + Sync {
     let known: dashmap::DashMap<String, Option<Arc<Spec>>> = dashmap::DashMap::new();
     move |name| {
         if let Some(spec) = known.get(name) {
@@ -376,4 +391,3 @@ impl Running {
         result
     }
 }
-

@@ -49,7 +49,10 @@ pub fn journal_options(config: &Config) -> Options {
 pub fn prepare(config: &Config) -> Result<(), Failure> {
     let dir = &config.data_dir;
     let refuse = |why: std::io::Error| {
-        Failure::data(format!("data directory {}: {why}; give a directory that this user may write with --data", dir.display()))
+        Failure::data(format!(
+            "data directory {}: {why}; give a directory that this user may write with --data",
+            dir.display()
+        ))
     };
     fs::create_dir_all(dir).map_err(refuse)?;
     let probe = dir.join(".writable");
@@ -71,8 +74,18 @@ pub fn key_source(config: &Config) -> Result<KeySource, Failure> {
             Ok(KeySource::new(master, random()?))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => make_master(config),
-        Err(error) => Err(Failure::data(format!("master key {}: {error}; make it readable for this user", file.display()))),
+        Err(error) => {
+            Err(Failure::data(format!("master key {}: {error}; make it readable for this user", file.display())))
+        }
     }
+}
+
+/// True when the data directory holds a journal.
+///
+/// # Errors
+/// Exit 3 when it cannot be listed.
+pub fn has_journal(data: &Path) -> Result<bool, Failure> {
+    journal::exists(&RealDisk, &journal_dir(data)).map_err(|e| Failure::data(e.to_string()))
 }
 
 fn make_master(config: &Config) -> Result<KeySource, Failure> {
@@ -84,7 +97,7 @@ fn make_master(config: &Config) -> Result<KeySource, Failure> {
             file.display()
         )));
     }
-    if journal::exists(&RealDisk, &dir).map_err(|e| Failure::data(e.to_string()))? {
+    if has_journal(&config.data_dir)? {
         return Err(Failure::data(format!(
             "master key {} is gone and {} holds a journal sealed with it; restore the key from its copy",
             file.display(),
@@ -107,13 +120,8 @@ fn make_master(config: &Config) -> Result<KeySource, Failure> {
 pub fn write_secret(file: &Path, secret: &[u8]) -> Result<(), Failure> {
     let refuse = |why: std::io::Error| Failure::data(format!("{}: {why}; make the directory writable", file.display()));
     let partial = file.with_extension("partial");
-    let mut out = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&partial)
-        .map_err(refuse)?;
+    let mut out =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial).map_err(refuse)?;
     out.set_permissions(fs::Permissions::from_mode(0o600)).map_err(refuse)?;
     out.write_all(secret).and_then(|()| out.write_all(b"\n")).and_then(|()| out.sync_all()).map_err(refuse)?;
     fs::rename(&partial, file).map_err(refuse)?;

@@ -122,7 +122,10 @@ impl Shard {
         let now = self.clock.now(mono_us(Instant::now()));
         self.around.meter.flush(Instant::now());
         let timer = self.engine.next_timer(now).map(instant_at);
-        let due = [timer, draining, self.around.meter.next_flush(), self.around.publisher.next_due()].into_iter().flatten().min();
+        let due = [timer, draining, self.around.meter.next_flush(), self.around.publisher.next_due()]
+            .into_iter()
+            .flatten()
+            .min();
         let sleep = async {
             match due {
                 Some(when) => tokio::time::sleep_until(when.into()).await,
@@ -197,14 +200,17 @@ impl Shard {
                 self.around.meter.decided(last.saturating_duration_since(since), done.saturating_duration_since(last));
                 last = done;
                 took += 1;
-                if frames + took >= FRAMES_PER_BATCH || self.engine.journal().open_bytes() >= self.around.max_batch_bytes {
+                if frames + took >= FRAMES_PER_BATCH
+                    || self.engine.journal().open_bytes() >= self.around.max_batch_bytes
+                {
                     break;
                 }
             }
             while let Some(answer) = self.inbox.next_answer() {
                 let now = self.clock.now(mono_us(Instant::now()));
                 let answered_us = mono_us(answer.answered_at);
-                let answer = PartnerAnswer { no: answer.token, partner: answer.partner, outcome: answer.outcome, answered_us };
+                let answer =
+                    PartnerAnswer { no: answer.token, partner: answer.partner, outcome: answer.outcome, answered_us };
                 self.engine.handle_answer(answer, now);
                 took += 1;
             }
@@ -261,7 +267,8 @@ impl Shard {
             return Ok(());
         }
         let journal = self.engine.journal();
-        let (events, before) = (journal.open_events(), journal.stats().bytes.load(std::sync::atomic::Ordering::Relaxed));
+        let (events, before) =
+            (journal.open_events(), journal.stats().bytes.load(std::sync::atomic::Ordering::Relaxed));
         let began = Instant::now();
         let durable = journal.commit()?;
         let bytes = journal.stats().bytes.load(std::sync::atomic::Ordering::Relaxed).saturating_sub(before);
@@ -319,11 +326,8 @@ impl Shard {
                 Secret::from_bytes(&bytes).ok()
             })
             .collect();
-        let endpoint = Endpoint {
-            url: terms.decision_url.clone(),
-            secrets,
-            max_connections: self.around.max_connections,
-        };
+        let endpoint =
+            Endpoint { url: terms.decision_url.clone(), secrets, max_connections: self.around.max_connections };
         self.client.configure(partner, endpoint);
     }
 

@@ -124,7 +124,12 @@ impl Book {
         by_reference().or_else(by_trace).or_else(by_original)
     }
 
-    fn book_advice(&self, tap: &TapRequest, known: Option<&Authorization>, decision: &mut AdviceDecision) -> Result<(), Reason> {
+    fn book_advice(
+        &self,
+        tap: &TapRequest,
+        known: Option<&Authorization>,
+        decision: &mut AdviceDecision,
+    ) -> Result<(), Reason> {
         let currency = tap.currency.ok_or(Reason::UnsupportedCurrency)?;
         let financial = is_financial(tap.class);
         let billed = Money::new(tap.amount, currency);
@@ -145,7 +150,9 @@ impl Book {
                 };
                 let target = match held.rate {
                     _ if held.currency == currency => tap.amount,
-                    Some(rate) => rate.convert(tap.amount, currency, held.currency, Round::HoldUp).ok_or(Reason::RateMissing)?,
+                    Some(rate) => {
+                        rate.convert(tap.amount, currency, held.currency, Round::HoldUp).ok_or(Reason::RateMissing)?
+                    }
                     None => self.convert_for(held.source, tap, Round::HoldUp)?.amount.minor,
                 };
                 decision.target = Some(open.id.no);
@@ -162,7 +169,9 @@ impl Book {
                 } else {
                     (target, open.cleared, State::Approved)
                 };
-                let mut change = |source, held| decision.changes.push(Change { no: open.id.no, source: Some(source), held, cleared, state });
+                let mut change = |source, held| {
+                    decision.changes.push(Change { no: open.id.no, source: Some(source), held, cleared, state })
+                };
                 change(held.source, now);
                 // A pending choice is settled on its first source by the advice.
                 for other in open.held.iter().flatten().filter(|h| h.source != held.source) {
@@ -226,4 +235,3 @@ impl AdviceDecision {
         self.target.is_none()
     }
 }
-

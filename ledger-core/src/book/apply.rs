@@ -74,7 +74,8 @@ impl Book {
                 .map(|l| i128::from(own_sign(l)))
                 .sum();
             let after = i128::from(self.ledger_balance(line.ledger, line.currency)) + sum;
-            let signed = matches!(line.ledger, Ledger::Fx | Ledger::Fees | Ledger::Bank | Ledger::Chain | Ledger::Scheme);
+            let signed =
+                matches!(line.ledger, Ledger::Fx | Ledger::Fees | Ledger::Bank | Ledger::Chain | Ledger::Scheme);
             if (after < 0 && !signed) || i64::try_from(after).is_err() {
                 return Err(Violation::Balance { ledger: line.ledger, currency: line.currency });
             }

@@ -6,7 +6,8 @@ use super::reversal::is_financial;
 use super::{Book, Violation};
 use crate::event::posting::{Ledger, Postings};
 use crate::event::tap::{
-    Advised, AnsweredTooLate, Change, Facts, Hold, HoldExpired, Reply, ReplyLate, Reversed, Source, TapDecided, TapTaken,
+    Advised, AnsweredTooLate, Change, Facts, Hold, HoldExpired, Reply, ReplyLate, Reversed, Source, TapDecided,
+    TapTaken,
 };
 use crate::event::words::{Reason, State};
 use crate::id::{Id, No};
@@ -22,7 +23,8 @@ impl Book {
             (Some(_), _) => State::Cleared,
         };
         let cleared = e.cleared > 0;
-        let held = [e.first, e.second].map(|hold| hold.map(|h| self.held_from(&h, if cleared { 0 } else { h.amount.minor })));
+        let held =
+            [e.first, e.second].map(|hold| hold.map(|h| self.held_from(&h, if cleared { 0 } else { h.amount.minor })));
         self.check_held(held.iter().flatten().map(|h| (h.source, h.now)), &e.postings)?;
         self.take_no(e.facts.no)?;
         // From here on this must succeed.
@@ -252,11 +254,8 @@ impl Book {
             if change.held < 0 || !a.held.iter().flatten().any(|h| h.source == source) {
                 return Err(Violation::Held(source.held()));
             }
-            let moved: i64 = changes
-                .iter()
-                .filter(|c| c.source == Some(source))
-                .map(|c| c.held - self.held_on(c.no, source))
-                .sum();
+            let moved: i64 =
+                changes.iter().filter(|c| c.source == Some(source)).map(|c| c.held - self.held_on(c.no, source)).sum();
             if held_delta(postings, source.held()) != moved {
                 return Err(Violation::Held(source.held()));
             }

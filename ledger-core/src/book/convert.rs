@@ -95,7 +95,12 @@ impl<'a> Lines<'a> {
     /// scheme → available (receivable first): the way of [`Lines::clear`] back.
     pub(super) fn clear_back(&mut self, card: Option<u32>, source: Source, funded: Money, billed: Money) {
         self.postings.debit(Ledger::Scheme, billed.currency, billed.minor);
-        self.cross(card, source, Money::new(-funded.minor, funded.currency), Money::new(-billed.minor, billed.currency));
+        self.cross(
+            card,
+            source,
+            Money::new(-funded.minor, funded.currency),
+            Money::new(-billed.minor, billed.currency),
+        );
         self.give_back(source, funded);
     }
 

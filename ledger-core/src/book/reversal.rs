@@ -92,7 +92,12 @@ impl Book {
         by_original.or_else(by_trace).or_else(by_code)
     }
 
-    pub(super) fn find_by_trace_id(&self, card: u32, trace: &TraceId, fits: impl Fn(&Authorization) -> bool) -> Option<No> {
+    pub(super) fn find_by_trace_id(
+        &self,
+        card: u32,
+        trace: &TraceId,
+        fits: impl Fn(&Authorization) -> bool,
+    ) -> Option<No> {
         self.pick(FindBy::Reference(card, trace.reference), |a| {
             let days = (trace.settlement, a.facts.trace.settlement);
             a.facts.card == Some(card)
@@ -181,7 +186,13 @@ impl Book {
                 let back = held.now.checked_sub(funded).filter(|back| *back > 0)?;
                 lines.release(held.source, Money::new(back, held.currency));
                 let state = State::PartiallyReversed;
-                changes.push(Change { no: a.id.no, source: Some(held.source), held: funded, cleared: a.cleared, state });
+                changes.push(Change {
+                    no: a.id.no,
+                    source: Some(held.source),
+                    held: funded,
+                    cleared: a.cleared,
+                    state,
+                });
             }
             State::Cleared if is_financial(a.facts.class) => {
                 if stays >= a.cleared {

@@ -299,9 +299,8 @@ impl Book {
             let hold = self.hold_on(source, tap.amount, currency, Round::HoldUp)?;
             if self.fx_within(policy, hold.amount, billed) { Ok(hold) } else { Err(Reason::FxLimit) }
         };
-        let enough = |hold: &Hold| {
-            self.source(hold.source).is_some_and(|(_, balance)| balance.available >= hold.amount.minor)
-        };
+        let enough =
+            |hold: &Hold| self.source(hold.source).is_some_and(|(_, balance)| balance.available >= hold.amount.minor);
         let pool_active = |pool| self.pool(pool).is_some_and(|p| p.status == Status::Active);
         let asks = match funding {
             Funding::Account { account } => {
@@ -398,9 +397,7 @@ impl Book {
     /// The balance that DE54 may show: an account's, never a pool's.
     fn shown_balance(&self, funding: Funding) -> Option<Money> {
         match funding {
-            Funding::Account { account } => {
-                self.account(account).map(|a| Money::new(a.balance.available, a.currency))
-            }
+            Funding::Account { account } => self.account(account).map(|a| Money::new(a.balance.available, a.currency)),
             Funding::Pool { .. } | Funding::PartnerChoice { .. } => None,
         }
     }

@@ -202,8 +202,14 @@ impl Event<'_> {
     /// The lines of this event; none for events that move no money.
     pub fn postings(&self) -> Option<&Postings> {
         match self {
-            Self::TopUpCreated(e) | Self::Withdrawn(e) | Self::PaidIn(e) | Self::PayoutCreated(e) | Self::CryptoArrived(e) => Some(&e.postings),
-            Self::TopUpSettled(e) | Self::TopUpFailed(e) | Self::PayoutSettled(e) | Self::PayoutFailed(e) => Some(&e.postings),
+            Self::TopUpCreated(e)
+            | Self::Withdrawn(e)
+            | Self::PaidIn(e)
+            | Self::PayoutCreated(e)
+            | Self::CryptoArrived(e) => Some(&e.postings),
+            Self::TopUpSettled(e) | Self::TopUpFailed(e) | Self::PayoutSettled(e) | Self::PayoutFailed(e) => {
+                Some(&e.postings)
+            }
             Self::OffRampExecuted(e) => Some(&e.postings),
             Self::TapTaken(e) => Some(&e.postings),
             Self::TapDecided(e) => Some(&e.postings),
@@ -254,7 +260,11 @@ pub(crate) mod changes {
     use super::{Changes, SmallVec, tap::Change};
     use minicbor::{Decode, Decoder, Encode, Encoder};
 
-    pub(crate) fn encode<C, W: minicbor::encode::Write>(v: &Changes, e: &mut Encoder<W>, ctx: &mut C) -> Result<(), minicbor::encode::Error<W::Error>> {
+    pub(crate) fn encode<C, W: minicbor::encode::Write>(
+        v: &Changes,
+        e: &mut Encoder<W>,
+        ctx: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
         e.array(v.len() as u64)?;
         v.iter().try_for_each(|c| c.encode(e, ctx))
     }

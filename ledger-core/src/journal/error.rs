@@ -182,6 +182,32 @@ pub enum JournalError {
 }
 
 impl JournalError {
+    /// True when the journal's content is at fault: `journal verify` ran and the answer is no. False for a directory
+    /// that cannot be used as it is (in use, not writable, keys missing, too new).
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Corrupt { .. }
+            | Self::ShortSegment { .. }
+            | Self::ShortSpare { .. }
+            | Self::MissingSegment { .. }
+            | Self::ForeignSegment { .. }
+            | Self::ForeignShard { .. }
+            | Self::Fold { .. } => true,
+            Self::InUse { .. }
+            | Self::NotWritable { .. }
+            | Self::Io { .. }
+            | Self::NewerFormat { .. }
+            | Self::WrongMasterKey { .. }
+            | Self::MasterKeyAbsent { .. }
+            | Self::Empty { .. }
+            | Self::Options { .. }
+            | Self::EventTooLarge { .. }
+            | Self::Epoch { .. }
+            | Self::Poisoned { .. }
+            | Self::NotDurable { .. } => false,
+        }
+    }
+
     pub(crate) fn io(file: &Path, offset: u64, what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { file: file.to_owned(), offset, what, source }
     }
