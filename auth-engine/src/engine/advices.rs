@@ -21,7 +21,7 @@ impl Engine {
         now: Now,
     ) {
         let Some(recipient) = self.answer_repeat(message, common, recipient, now) else { return };
-        if self.sheds_last(&recipient, now) {
+        if self.sheds_last(&recipient) {
             self.shed_last(message, &recipient);
             return;
         }
@@ -67,13 +67,11 @@ impl Engine {
         }
     }
 
-    /// Advices and reversals are shed last: only when twice the bound is in flight or the repeat table is full, or
-    /// when the answer could not be in time any more.
-    pub(super) fn sheds_last(&self, recipient: &Recipient, now: Now) -> bool {
+    /// Advices and reversals are shed last: only when twice the bound is in flight or the repeat table is full.
+    pub(super) fn sheds_last(&self, recipient: &Recipient) -> bool {
         let Some(link) = self.links.get(recipient.link) else { return true };
         link.in_flight >= link.setup.max_in_flight.saturating_mul(2)
             || self.book.repeat_count() >= self.policy.dedup_max
-            || recipient.deadline_us <= now.mono_us
     }
 
     pub(super) fn shed_last(&mut self, message: &Message, recipient: &Recipient) {

@@ -74,9 +74,13 @@ impl Engine {
     }
 
     pub(super) fn wait_for_late(&mut self, no: No, overdue: Overdue) {
-        while self.overdue.len() >= MAX_OVERDUE {
-            let Some(oldest) = self.overdue_order.pop_front() else { break };
-            self.overdue.remove(&oldest);
+        // What was answered meanwhile leaves the queue, and then the oldest when there are too many.
+        while let Some(oldest) = self.overdue_order.front() {
+            if self.overdue.contains_key(oldest) && self.overdue.len() < MAX_OVERDUE {
+                break;
+            }
+            self.overdue.remove(oldest);
+            self.overdue_order.pop_front();
         }
         self.overdue.insert(no, overdue);
         self.overdue_order.push_back(no);

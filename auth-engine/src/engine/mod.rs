@@ -64,6 +64,13 @@ pub struct Inbound {
     pub since_us: i64,
 }
 
+/// A frame after decoding.
+#[derive(Debug)]
+pub struct Decoded {
+    recipient: Recipient,
+    message: Result<Message, iso_codec::DecodeError>,
+}
+
 /// A link as the engine needs it.
 #[derive(Debug, Clone)]
 pub struct LinkSetup {
@@ -239,26 +246,44 @@ impl Engine {
     }
 
     // PATH 2: decode the frame by its link's spec; what does not decode is answered 30 or dropped.
-    /// A frame came.
-    pub fn handle_frame(&mut self, inbound: Inbound, now: Now) {
-        let Some(link) = self.links.get(inbound.link) else { return };
-        let spec = Arc::clone(&link.setup.spec);
+    /// Decodes a frame; `None` when its link does not exist. Apart from [`Engine::handle`] so that both can be timed.
+    pub fn decode(&self, inbound: Inbound) -> Option<Decoded> {
+        let link = &self.links.get(inbound.link)?.setup;
         let recipient = Recipient {
             link: inbound.link,
             conn: inbound.conn,
             header: inbound.header,
             since_us: inbound.since_us,
-            deadline_us: inbound.since_us.saturating_add(link.setup.budget_us),
+            deadline_us: inbound.since_us.saturating_add(link.budget_us),
         };
-        match iso_codec::decode(&spec, inbound.frame) {
-            Ok(message) => self.handle_message(message, recipient, now),
-            Err(error) => self.handle_undecodable(error, recipient, now),
+        Some(Decoded { recipient, message: iso_codec::decode(&link.spec, inbound.frame) })
+    }
+
+    /// A frame came.
+    pub fn handle_frame(&mut self, inbound: Inbound, now: Now) {
+        if let Some(decoded) = self.decode(inbound) {
+            self.handle(decoded, now);
+        }
+    }
+
+    /// A decoded frame.
+    pub fn handle(&mut self, decoded: Decoded, now: Now) {
+        match decoded.message {
+            Ok(message) => self.handle_message(message, decoded.recipient, now),
+            Err(error) => self.handle_undecodable(error, decoded.recipient),
         }
     }
 
     // PATH 3: the message becomes a command of the ledger, by its class.
     fn handle_message(&mut self, message: Message, recipient: Recipient, now: Now) {
         self.counters.requests.push((recipient.link, message.mti().0));
+        if recipient.deadline_us <= now.mono_us && message.mti().is_request() {
+            // It waited longer than its answer may take: whatever was said now would be late, and the network
+            // sends it again or reverses it.
+            self.counters.shed.push("too_old");
+            self.counters.late += 1;
+            return;
+        }
         match intake::money_class(message.mti()) {
             Some(class) => match intake::common(&message, &self.keyring) {
                 Ok(common) => match class {
@@ -272,7 +297,7 @@ impl Engine {
         }
     }
 
-    fn handle_undecodable(&mut self, error: iso_codec::DecodeError, recipient: Recipient, _now: Now) {
+    fn handle_undecodable(&mut self, error: iso_codec::DecodeError, recipient: Recipient) {
         tracing::info!(link = recipient.link, "{error}");
         let readable = error.partial.filter(|m| m.has(7) && m.has(11) && m.mti().is_request());
         match readable {

@@ -13,7 +13,7 @@ use super::{Decided, Engine, Now, Overdue, Recipient};
 impl Engine {
     pub(super) fn handle_reversal(&mut self, message: &Message, common: &Common, recipient: Recipient, now: Now) {
         let Some(recipient) = self.answer_repeat(message, common, recipient, now) else { return };
-        if self.sheds_last(&recipient, now) {
+        if self.sheds_last(&recipient) {
             self.shed_last(message, &recipient);
             return;
         }

@@ -42,9 +42,10 @@ impl Meter {
     }
 
     /// One message was decoded and decided.
-    pub(super) fn decided(&mut self, queued: Duration, took: Duration) {
+    pub(super) fn decided(&mut self, queued: Duration, decode: Duration, decide: Duration) {
         self.shard.stage(Stage::Queue, queued);
-        self.shard.stage(Stage::Decide, took);
+        self.shard.stage(Stage::Decode, decode);
+        self.shard.stage(Stage::Decide, decide);
     }
 
     /// A block became durable.

@@ -8,6 +8,7 @@ use ledger_core::book::Book;
 use ledger_core::event::field;
 use ledger_core::journal::JournalError;
 use ledger_core::keys::Nonce;
+use ledger_core::time::Timestamp;
 use tokio::sync::mpsc;
 
 use super::clock::{ShardClock, instant_at, mono_us, wall_us};
@@ -74,6 +75,8 @@ struct Shard {
     client: PartnerClient,
     around: Surroundings,
     effects: Vec<Effect>,
+    /// When the next old webhook secret ends and its partner must be told anew how to sign.
+    secret_ends: Option<Timestamp>,
 }
 
 /// Runs the shard until it is asked to stop. Must be called inside a `LocalSet` on a current-thread runtime.
@@ -86,7 +89,7 @@ pub async fn run(engine: Engine, clock: ShardClock, bound: Bound, around: Surrou
     let switch = bound.start(sink, around.poll_clock.clone())?;
     let answers = inbox.clone();
     let client = PartnerClient::new(around.address_policy, None, move |answer| answers.answer(answer));
-    let mut shard = Shard { engine, clock, inbox, switch, client, around, effects: Vec::new() };
+    let mut shard = Shard { engine, clock, inbox, switch, client, around, effects: Vec::new(), secret_ends: None };
     for partner in 0..u32::try_from(shard.engine.book().partners().len()).unwrap_or(u32::MAX) {
         shard.configure(partner);
     }
@@ -162,6 +165,7 @@ impl Shard {
             }
             Woken::Inbox | Woken::Timer | Woken::Stop => {}
         }
+        self.end_old_secrets();
         self.gather().await;
         let now = self.clock.now(mono_us(Instant::now()));
         self.engine.handle_timers(now);
@@ -195,9 +199,11 @@ impl Shard {
                     frame: frame.frame,
                     since_us: mono_us(since),
                 };
-                self.engine.handle_frame(inbound, now);
+                let Some(decoded) = self.engine.decode(inbound) else { continue };
+                let ready = Instant::now();
+                self.engine.handle(decoded, now);
                 let done = Instant::now();
-                self.around.meter.decided(last.saturating_duration_since(since), done.saturating_duration_since(last));
+                self.around.meter.decided(last.saturating_duration_since(since), ready - last, done - ready);
                 last = done;
                 took += 1;
                 if frames + took >= FRAMES_PER_BATCH
@@ -312,10 +318,10 @@ impl Shard {
     }
 
     /// Tells the client where a partner is asked and with which secrets it signs.
-    fn configure(&self, partner: u32) {
+    fn configure(&mut self, partner: u32) {
         let book = self.engine.book();
         let Some(terms) = book.partner(partner) else { return };
-        let now = book.last_at();
+        let now = self.clock.now(mono_us(Instant::now())).wall;
         let previous = terms.previous_secret.as_ref().filter(|(_, until)| *until > now).map(|(secret, _)| secret);
         let secrets = [Some(&terms.secret), previous]
             .into_iter()
@@ -329,6 +335,17 @@ impl Shard {
         let endpoint =
             Endpoint { url: terms.decision_url.clone(), secrets, max_connections: self.around.max_connections };
         self.client.configure(partner, endpoint);
+    }
+
+    /// Old webhook secrets whose overlap is over stop signing.
+    fn end_old_secrets(&mut self) {
+        let now = self.clock.now(mono_us(Instant::now())).wall;
+        if self.secret_ends.is_some_and(|ends| ends <= now) {
+            self.secret_ends = None;
+            for partner in 0..u32::try_from(self.engine.book().partners().len()).unwrap_or(u32::MAX) {
+                self.configure(partner);
+            }
+        }
     }
 
     fn publish(&mut self) {
