@@ -131,10 +131,15 @@ impl Drop for FeederHandle {
 
 pub(super) fn start(view: View, source: Box<dyn Source>, requests: Arc<dyn Requests>) -> FeederHandle {
     let signal = Arc::new(Signal { durable: AtomicU64::new(0), stop: AtomicBool::new(false) });
+    let shared = Arc::clone(&view.shared);
     let feeder = Feeder { view, source, requests, signal: Arc::clone(&signal), checked: false, faults: 0 };
     let thread = std::thread::Builder::new().name("view".to_owned()).spawn(move || feeder.run());
     match thread {
-        Ok(thread) => FeederHandle { signal, thread: Some(thread) },
+        Ok(thread) => {
+            // A second feeder of one view is a mistake that changes nothing here.
+            let _ = shared.feeder.set(thread.thread().clone());
+            FeederHandle { signal, thread: Some(thread) }
+        }
         Err(error) => {
             tracing::error!(%error, "the read model's thread does not start: lists stay behind; restart the engine");
             FeederHandle { signal, thread: None }

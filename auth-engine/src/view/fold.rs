@@ -10,7 +10,7 @@ use ledger_core::book::Book;
 use ledger_core::event::admin::Funding;
 use ledger_core::event::posting::{Ledger, Postings};
 use ledger_core::event::tap::{Advised, Change, Facts, Hold, Raw, Reply, Said, Source, TapTaken};
-use ledger_core::event::words::{Reason, State};
+use ledger_core::event::words::{Class, Reason, State};
 use ledger_core::event::{Event, field};
 use ledger_core::id::{Id, No, Thing};
 use ledger_core::journal::OwnedRecord;
@@ -218,7 +218,8 @@ impl AuthorizationFold {
 
     fn from_advice(names: &dyn Names, requests: &dyn Requests, place: Place, e: &Advised<'_>) -> Self {
         let mut fold = Self::new(names, requests, place, &e.facts, &e.raw);
-        fold.take_holds(names, e.hold.iter(), e.cleared > 0);
+        let financial = matches!(e.facts.class, Class::Financial | Class::FinancialAdvice);
+        fold.take_holds(names, e.hold.iter(), financial);
         fold.set_state(e.state);
         fold.set_cleared(e.cleared);
         fold.decide(&e.reply, place.at);
@@ -355,7 +356,7 @@ impl AuthorizationFold {
                 self.decide(&e.reply, place.at);
                 self.decided_elsewhere(e);
             }
-            Event::Reversed(_) if was_pending => {
+            Event::Reversed(_) if was_pending && self.doc.status != State::Pending.word() => {
                 // The tap is answered 05 from here on, and no event of its own says so.
                 self.doc.outcome = Some("declined".to_owned());
                 self.doc.reason = Some(Reason::AlreadyReversed.public_word().to_owned());

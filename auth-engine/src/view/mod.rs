@@ -16,7 +16,8 @@ mod store;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::thread::Thread;
 use std::time::Duration;
 
 use ledger_core::id::Id;
@@ -182,6 +183,8 @@ pub(super) struct Shared {
     position: watch::Sender<Position>,
     /// A read met damage: the feeder wipes at its next turn.
     damaged: AtomicBool,
+    /// Woken when a read meets damage.
+    feeder: OnceLock<Thread>,
 }
 
 /// A handle to the read model; clones share it. Reads may come from any thread; they take no lock that the tap's
@@ -215,6 +218,7 @@ impl View {
             db: RwLock::new(Some(db)),
             position: watch::Sender::new(position),
             damaged: AtomicBool::new(false),
+            feeder: OnceLock::new(),
         };
         Ok((Self { shared: Arc::new(shared) }, report))
     }
@@ -254,6 +258,9 @@ impl View {
         let result = store::guarded(|| work(&db));
         if matches!(result, Err(ViewError::Damaged(_))) {
             self.shared.damaged.store(true, Ordering::Release);
+            if let Some(feeder) = self.shared.feeder.get() {
+                feeder.unpark();
+            }
         }
         result
     }

@@ -4,7 +4,7 @@
 //! One tree rather than many, because one tree takes a batch atomically, and the position is part of every batch: a
 //! crash can then neither skip an event nor count one twice.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
