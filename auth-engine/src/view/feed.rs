@@ -158,6 +158,17 @@ struct Feeder {
     faults: u32,
 }
 
+/// Why a turn failed.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    /// The events do not come: no fault of the files here, so they stay.
+    #[error("the journal does not read: {0}")]
+    Source(String),
+    /// The files here; they are wiped.
+    #[error(transparent)]
+    View(#[from] ViewError),
+}
+
 /// What a turn came to.
 enum Turn {
     /// There may be more.
@@ -172,14 +183,16 @@ impl Feeder {
         let lag = names::view_lag();
         while !self.signal.stop.load(Ordering::Acquire) {
             let turn = if self.view.shared.damaged.swap(false, Ordering::AcqRel) {
-                Err(ViewError::Damaged("a read found it so".to_owned()))
+                Err(Fault::View(ViewError::Damaged("a read found it so".to_owned())))
             } else {
                 self.turn()
             };
             let behind = self.view.lag(self.signal.durable.load(Ordering::Acquire));
             lag.set(f64::from(u32::try_from(behind).unwrap_or(u32::MAX)));
             match turn {
-                Ok(Turn::More) => self.faults = 0,
+                // Only a view that caught up has mended: one event that it cannot take would else be met again at once
+                // after every wipe.
+                Ok(Turn::More) => {}
                 Ok(Turn::Idle) => {
                     self.faults = 0;
                     std::thread::park();
@@ -190,13 +203,13 @@ impl Feeder {
         self.close();
     }
 
-    fn turn(&mut self) -> Result<Turn, ViewError> {
+    fn turn(&mut self) -> Result<Turn, Fault> {
         let position = *self.view.shared.position.borrow();
         if !self.checked {
             self.check(position)?;
             self.checked = true;
         }
-        let records = self.source.read_from(position.seq + 1, BATCH).map_err(ViewError::Storage)?;
+        let records = self.source.read_from(position.seq + 1, BATCH).map_err(Fault::Source)?;
         if records.is_empty() {
             return Ok(Turn::Idle);
         }
@@ -217,15 +230,15 @@ impl Feeder {
     }
 
     /// Refuses a view of another journal, or of one that was cut and written anew.
-    fn check(&mut self, position: Position) -> Result<(), ViewError> {
+    fn check(&mut self, position: Position) -> Result<(), Fault> {
         if position.seq == 0 {
             return Ok(());
         }
-        let records = self.source.read_from(position.seq, 1).map_err(ViewError::Storage)?;
+        let records = self.source.read_from(position.seq, 1).map_err(Fault::Source)?;
         let same = records
             .first()
             .is_some_and(|r| r.seq == position.seq && Position::mark_of(r.at, r.epoch, &r.payload) == position.mark);
-        if same { Ok(()) } else { Err(ViewError::Damaged("it belongs to another journal".to_owned())) }
+        if same { Ok(()) } else { Err(ViewError::Damaged("it belongs to another journal".to_owned()).into()) }
     }
 
     fn db(&self) -> Result<sled::Db, ViewError> {
@@ -233,11 +246,12 @@ impl Feeder {
         slot.clone().ok_or(ViewError::Rebuilding)
     }
 
-    fn fault(&mut self, error: &ViewError) {
-        let journal = matches!(error, ViewError::Storage(_)) && self.faults == 0;
-        tracing::warn!(%error, position = self.view.position(), "the read model cannot go on; taps are not affected");
-        // A journal that does not read for a moment is no fault of the files here; anything that stays is.
-        if !journal && let Err(error) = self.wipe() {
+    fn fault(&mut self, fault: &Fault) {
+        let position = self.view.position();
+        tracing::warn!(error = %fault, position, "the read model cannot go on; taps are not affected");
+        if let Fault::View(_) = fault
+            && let Err(error) = self.wipe()
+        {
             tracing::error!(%error, "the read model cannot be begun anew; free its directory");
         }
         if self.faults > 0 {
