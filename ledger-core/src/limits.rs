@@ -15,6 +15,12 @@ pub const ADVICE_RETENTION_US: i64 = 30 * 24 * 3_600 * 1_000_000;
 pub const IDEMPOTENCY_RETENTION_US: i64 = 24 * 3_600 * 1_000_000;
 /// How long a quote may be executed: 30 seconds, in microseconds.
 pub const QUOTE_LIFETIME_US: i64 = 30 * 1_000_000;
+/// How long a quote that nobody used is kept after its end: 1 hour, in microseconds.
+pub const QUOTE_RETENTION_US: i64 = 3_600 * 1_000_000;
+/// Increments and linked advices of one authorization: one event reverses them all, so it must fit into a block.
+pub const MAX_CHAIN: usize = 256;
+/// Advices by whose elements one authorization is still found; the newest ones.
+pub const MAX_ALIASES: usize = 16;
 /// How long the previous webhook secret stays valid after a rotation: 24 hours, in microseconds.
 pub const SECRET_OVERLAP_US: i64 = 24 * 3_600 * 1_000_000;
 /// Expired entries that one applied event may drop: more than one event can add, so the tables shrink, and few

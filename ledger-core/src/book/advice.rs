@@ -6,10 +6,10 @@ use super::reversal::is_financial;
 use super::{Authorization, Book, FindBy, Policy};
 use crate::event::admin::Funding;
 use crate::event::posting::Postings;
-use crate::event::tap::{Change, Changes, Facts, Hold, Source};
-use crate::event::words::{Kind, Reason, State};
+use crate::event::tap::{Change, Changes, Facts, Hold, Source, TraceId};
+use crate::event::words::{Class, Kind, Reason, State};
 use crate::id::No;
-use crate::money::{Money, Round};
+use crate::money::{Currency, Money, Round};
 use crate::time::Timestamp;
 
 use super::tap::{TapRequest, TapType};
@@ -34,7 +34,7 @@ pub struct AdviceDecision {
     pub target: Option<No>,
     /// The target was still being decided: its tap is approved by this.
     pub was_pending: bool,
-    /// What a new authorization holds.
+    /// What a new authorization holds, or what the open one is set to; a 0220 has cleared it.
     pub hold: Option<Hold>,
     /// State of the new authorization.
     pub state: State,
@@ -89,6 +89,7 @@ impl Book {
         } else if let Err(reason) = self.book_advice(tap, known, &mut decision) {
             decision.reason = reason;
             decision.target = None;
+            decision.was_pending = false;
             decision.hold = None;
             decision.changes.clear();
             decision.postings = Postings::none();
@@ -98,30 +99,35 @@ impl Book {
         decision
     }
 
-    /// The authorization an advice concerns: card + DE63, or card + DE7 + DE11 + DE32, or SE63.
+    /// The authorization an advice concerns: card + DE63, or card + DE7 + DE11 + DE32, or SE63. When that one is
+    /// closed and an earlier advice made an open one in its stead, that: never two holds for one purchase.
     fn concerned(&self, card: u32, tap: &TapRequest) -> Option<No> {
         let trace = &tap.trace;
         let by_reference = || {
-            if trace.reference == [0; 9] {
-                return None;
-            }
-            self.pick(FindBy::Reference(card, trace.reference), |a| {
-                let days = (trace.settlement, a.facts.trace.settlement);
-                a.facts.card == Some(card)
-                    && a.facts.trace.reference == trace.reference
-                    && (days.0 == 0 || days.1 == 0 || days.0 == days.1)
-            })
+            let reference = TraceId { reference: trace.reference, settlement: trace.settlement };
+            if trace.reference == [0; 9] { None } else { self.find_by_trace_id(card, &reference, |_| true) }
         };
         let by_trace = || {
             self.pick(FindBy::Trace(card, trace.stan, trace.transmitted), |a| {
                 a.facts.card == Some(card)
-                    && a.facts.trace.stan == trace.stan
-                    && a.facts.trace.transmitted == trace.transmitted
-                    && a.facts.trace.acquirer == trace.acquirer
+                    && a.known_by().any(|(_, known)| {
+                        known.stan == trace.stan
+                            && known.transmitted == trace.transmitted
+                            && known.acquirer == trace.acquirer
+                    })
             })
         };
         let by_original = || self.find_by_trace_id(card, &tap.original?, |_| true);
-        by_reference().or_else(by_trace).or_else(by_original)
+        let found = by_reference().or_else(by_trace).or_else(by_original)?;
+        let a = self.authorization(found).filter(|a| !a.is_open());
+        let instead = a.into_iter().flat_map(|a| a.children.iter().rev()).copied().find(|child| {
+            self.authorization(*child).is_some_and(|c| {
+                c.is_open()
+                    && matches!(c.facts.class, Class::AuthorizationAdvice | Class::FinancialAdvice)
+                    && c.facts.kind.holds()
+            })
+        });
+        Some(instead.unwrap_or(found))
     }
 
     fn book_advice(
@@ -130,81 +136,116 @@ impl Book {
         known: Option<&Authorization>,
         decision: &mut AdviceDecision,
     ) -> Result<(), Reason> {
-        let currency = tap.currency.ok_or(Reason::UnsupportedCurrency)?;
-        let financial = is_financial(tap.class);
-        let billed = Money::new(tap.amount, currency);
-        let card = decision.facts.card;
+        // What reserves money sets the open hold it concerns; a refund or an inquiry stands for itself.
+        let sets = matches!(tap.kind, TapType::Hold(_) | TapType::Unsupported);
+        let open = known.filter(|a| sets && a.is_open() && a.held.iter().flatten().next().is_some());
         // Reversed before it came: booked and reversed at once, so that nothing stays.
         if self.unmatched.matches(&tap.fingerprint, tap.class, &tap.trace) {
             decision.reason = Reason::AlreadyReversed;
             decision.state = State::Reversed;
+            if let Some(open) = open.filter(|a| a.state != State::Pending) {
+                let mut lines = Lines::new(self);
+                self.reverse_into(open, &mut lines, &mut decision.changes);
+                decision.postings = lines.finish().ok_or(Reason::InvalidAmount)?;
+                decision.target = Some(open.id.no);
+            }
             return Ok(());
         }
-        let mut lines = Lines::new(self);
-        match known.filter(|a| a.is_open()) {
-            Some(open) => {
-                let held = open.held.iter().flatten().next();
-                let Some(held) = held else {
-                    decision.target = Some(open.id.no);
-                    return Ok(());
-                };
-                let target = match held.rate {
-                    _ if held.currency == currency => tap.amount,
-                    Some(rate) => {
-                        rate.convert(tap.amount, currency, held.currency, Round::HoldUp).ok_or(Reason::RateMissing)?
-                    }
-                    None => self.convert_for(held.source, tap, Round::HoldUp)?.amount.minor,
-                };
-                decision.target = Some(open.id.no);
-                decision.was_pending = open.state == State::Pending;
-                let more = target.checked_sub(held.now).ok_or(Reason::InvalidAmount)?;
-                if more > 0 {
-                    lines.force_hold(held.source, Money::new(more, held.currency));
-                } else {
-                    lines.release(held.source, Money::new(-more, held.currency));
-                }
-                let (now, cleared, state) = if financial {
-                    lines.clear(card, held.source, Money::new(target, held.currency), billed);
-                    (0, tap.amount, State::Cleared)
-                } else {
-                    (target, open.cleared, State::Approved)
-                };
-                let mut change = |source, held| {
-                    decision.changes.push(Change { no: open.id.no, source: Some(source), held, cleared, state })
-                };
-                change(held.source, now);
-                // A pending choice is settled on its first source by the advice.
-                for other in open.held.iter().flatten().filter(|h| h.source != held.source) {
-                    lines.release(other.source, Money::new(other.now, other.currency));
-                    change(other.source, 0);
-                }
-                decision.cleared = cleared;
-                decision.state = state;
+        let currency = tap.currency.ok_or(Reason::UnsupportedCurrency)?;
+        if tap.amount < 0 {
+            return Err(Reason::InvalidAmount);
+        }
+        match open {
+            Some(open) => self.set_open(tap, currency, open, decision),
+            None => self.book_new(tap, currency, decision),
+        }
+    }
+
+    /// An open hold is set to the advised amount; a 0220 clears it as well.
+    fn set_open(
+        &self,
+        tap: &TapRequest,
+        currency: Currency,
+        open: &Authorization,
+        decision: &mut AdviceDecision,
+    ) -> Result<(), Reason> {
+        // A pending choice is settled on its first source by the advice.
+        let held = *open.held.iter().flatten().next().ok_or(Reason::InvalidAmount)?;
+        let set = match held.rate {
+            // The rate frozen in the hold, as long as the advice speaks of the same currency.
+            Some(rate) if open.facts.currency == Some(currency) => {
+                let minor = rate.convert(tap.amount, currency, held.currency, Round::HoldUp);
+                let amount = Money::new(minor.ok_or(Reason::InvalidAmount)?, held.currency);
+                Hold { source: held.source, amount, rate: Some(rate) }
             }
-            None => {
-                let source = self.paying(card)?;
-                decision.state = if financial { State::Cleared } else { State::Approved };
-                match tap.kind {
-                    TapType::Refund if financial => {
-                        let credit = self.convert_for(source, tap, Round::CreditDown)?;
-                        lines.clear_back(card, source, credit.amount, billed);
-                        decision.hold = Some(credit);
-                        decision.cleared = tap.amount;
-                    }
-                    TapType::Refund | TapType::BalanceInquiry | TapType::AccountStatus => {}
-                    TapType::Hold(_) | TapType::Unsupported => {
-                        let hold = self.convert_for(source, tap, Round::HoldUp)?;
-                        lines.force_hold(source, hold.amount);
-                        if financial {
-                            lines.clear(card, source, hold.amount, billed);
-                            decision.cleared = tap.amount;
-                        }
-                        decision.hold = Some(hold);
-                    }
+            _ => self.convert_for(held.source, tap, Round::HoldUp)?,
+        };
+        let mut lines = Lines::new(self);
+        // What the other sources hold goes back first: it may be what the first one needs.
+        let (cleared, state) =
+            if is_financial(tap.class) { (tap.amount, State::Cleared) } else { (open.cleared, State::Approved) };
+        let mut change =
+            |source, held| decision.changes.push(Change { no: open.id.no, source: Some(source), held, cleared, state });
+        for other in open.held.iter().flatten().filter(|h| h.source != held.source) {
+            lines.release(other.source, Money::new(other.now, other.currency));
+            change(other.source, 0);
+        }
+        let more = set.amount.minor.checked_sub(held.now).ok_or(Reason::InvalidAmount)?;
+        if more > 0 {
+            lines.force_hold(held.source, Money::new(more, held.currency));
+        } else {
+            lines.release(held.source, Money::new(-more, held.currency));
+        }
+        if is_financial(tap.class) {
+            lines.clear(decision.facts.card, held.source, set.amount, Money::new(tap.amount, currency));
+            change(held.source, 0);
+        } else {
+            change(held.source, set.amount.minor);
+        }
+        decision.target = Some(open.id.no);
+        decision.was_pending = open.state == State::Pending;
+        decision.hold = Some(set);
+        decision.cleared = cleared;
+        decision.state = state;
+        decision.postings = lines.finish().ok_or(Reason::InvalidAmount)?;
+        Ok(())
+    }
+
+    /// An authorization of its own, with the money taken whether it is there or not.
+    fn book_new(&self, tap: &TapRequest, currency: Currency, decision: &mut AdviceDecision) -> Result<(), Reason> {
+        let number = decision.facts.card;
+        let card = number.and_then(|c| self.card(c)).ok_or(Reason::UnknownCard)?;
+        let billed = Money::new(tap.amount, currency);
+        let financial = is_financial(tap.class);
+        let mut lines = Lines::new(self);
+        decision.state = State::Approved;
+        match tap.kind {
+            TapType::Refund if financial => {
+                let source = self.refund_source(number, tap.original, card.funding);
+                let credit = self.convert_for(source, tap, Round::CreditDown)?;
+                lines.refund(number, source, credit.amount, billed);
+                decision.hold = Some(credit);
+                decision.cleared = tap.amount;
+                decision.state = State::Cleared;
+            }
+            TapType::Refund | TapType::BalanceInquiry | TapType::AccountStatus => {}
+            TapType::Hold(_) | TapType::Unsupported => {
+                // The pool of a pool or partner_choice card.
+                let source = match card.funding {
+                    Funding::Account { account } => Source::Account(account),
+                    Funding::Pool { pool, .. } | Funding::PartnerChoice { pool, .. } => Source::Pool(pool),
+                };
+                let hold = self.convert_for(source, tap, Round::HoldUp)?;
+                lines.force_hold(source, hold.amount);
+                if financial {
+                    lines.clear(number, source, hold.amount, billed);
+                    decision.cleared = tap.amount;
+                    decision.state = State::Cleared;
                 }
+                decision.hold = Some(hold);
             }
         }
-        decision.postings = lines.postings;
+        decision.postings = lines.finish().ok_or(Reason::InvalidAmount)?;
         Ok(())
     }
 
@@ -217,15 +258,6 @@ impl Book {
         let rate = self.rates.get(&(currency, own)).ok_or(Reason::RateMissing)?.rate;
         let amount = rate.convert(tap.amount, currency, own, round).ok_or(Reason::InvalidAmount)?;
         Ok(Hold { source, amount: Money::new(amount, own), rate: Some(rate) })
-    }
-
-    /// Where an advice without an open authorization is booked: the pool of a pool or partner_choice card.
-    fn paying(&self, card: Option<u32>) -> Result<Source, Reason> {
-        let card = card.and_then(|c| self.card(c)).ok_or(Reason::UnknownCard)?;
-        Ok(match card.funding {
-            Funding::Account { account } => Source::Account(account),
-            Funding::Pool { pool, .. } | Funding::PartnerChoice { pool, .. } => Source::Pool(pool),
-        })
     }
 }
 

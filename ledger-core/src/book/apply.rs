@@ -4,6 +4,7 @@ use super::{Book, Violation};
 use crate::event::Event;
 use crate::event::posting::{Ledger, Posting, Postings};
 use crate::event::tap::Source;
+use crate::money::Currency;
 use crate::time::Timestamp;
 
 /// An event that the book cannot have produced: a bug while running, corruption during a replay.
@@ -57,12 +58,28 @@ impl Book {
         Ok(())
     }
 
-    /// True when the lines sum to zero and leave no balance below zero or out of range.
+    /// True when the ledger knows this account in this currency.
+    fn has_ledger(&self, ledger: Ledger, currency: Currency) -> bool {
+        match ledger {
+            Ledger::PoolAvailable(i) | Ledger::PoolHeld(i) => self.pool(i).is_some_and(|p| p.currency == currency),
+            Ledger::AccountAvailable(i) | Ledger::AccountHeld(i) => {
+                self.account(i).is_some_and(|a| a.currency == currency)
+            }
+            Ledger::Receivable(i) => self.partner(i).is_some(),
+            Ledger::CryptoDeposit(i) => self.user(i).is_some() && currency.is_crypto(),
+            Ledger::Bank | Ledger::Chain | Ledger::Scheme | Ledger::PayoutTransit | Ledger::Fx | Ledger::Fees => true,
+        }
+    }
+
+    /// True when the lines sum to zero, name accounts that exist, and leave no balance below zero or out of range.
     fn check_postings(&self, postings: &Postings) -> Result<(), Violation> {
         if !postings.balance() {
             return Err(Violation::Unbalanced);
         }
         for (i, line) in postings.lines().iter().enumerate() {
+            if !self.has_ledger(line.ledger, line.currency) {
+                return Err(Violation::Balance { ledger: line.ledger, currency: line.currency });
+            }
             let first = postings.lines().iter().position(|l| l.ledger == line.ledger && l.currency == line.currency);
             if first != Some(i) {
                 continue;

@@ -19,7 +19,7 @@ use crate::event::admin::{
 use crate::event::posting::{Ledger, Postings};
 use crate::event::words::{CardStatus, Kyc, Settlement, Status};
 use crate::id::{Id, No};
-use crate::limits::{IDEMPOTENCY_RETENTION_US, PURGE_PER_EVENT};
+use crate::limits::{IDEMPOTENCY_RETENTION_US, PURGE_PER_EVENT, QUOTE_RETENTION_US};
 use crate::money::Currency;
 use crate::time::Timestamp;
 
@@ -79,6 +79,23 @@ impl Book {
                 return;
             }
             self.forget_oldest_answer();
+        }
+    }
+
+    /// Forgets quotes that nobody used, some time after they ended: a few per event, the oldest first. Used ones stay
+    /// with their off-ramps.
+    pub(super) fn purge_quotes(&mut self, now: Timestamp) {
+        for _ in 0..PURGE_PER_EVENT {
+            let Some(no) = self.quote_queue.front().copied() else { return };
+            let quote = self.quotes.get(&no);
+            if quote.is_some_and(|q| q.used_by.is_none() && q.expires_at.plus_us(QUOTE_RETENTION_US) > now) {
+                return;
+            }
+            let used = quote.is_some_and(|q| q.used_by.is_some());
+            self.quote_queue.pop_front();
+            if !used {
+                self.quotes.remove(&no);
+            }
         }
     }
 
@@ -419,6 +436,7 @@ impl Book {
         let quote =
             Quote { id, user, from, from_amount, to, to_amount, fee, rate, expires_at, used_by: None, created_at: at };
         self.quotes.insert(no, quote);
+        self.quote_queue.push_back(no);
         Ok(())
     }
 

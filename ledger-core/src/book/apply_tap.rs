@@ -1,17 +1,22 @@
 //! Folding the switch's events: each checked against the book, then applied whole.
 
-use super::authorization::{Authorization, FindBy, Held};
+use smallvec::SmallVec;
+
+use super::authorization::{Alias, Authorization, FindBy, Held, Restated};
 use super::repeats::{Lifetime, Repeat, RepeatFlags};
-use super::reversal::is_financial;
+use super::tap::approval_code;
 use super::{Book, Violation};
 use crate::event::posting::{Ledger, Postings};
 use crate::event::tap::{
     Advised, AnsweredTooLate, Change, Facts, Hold, HoldExpired, Reply, ReplyLate, Reversed, Source, TapDecided,
     TapTaken,
 };
-use crate::event::words::{Reason, State};
+use crate::event::words::{Class, Reason, State};
 use crate::id::{Id, No};
-use crate::limits::{ADVICE_RETENTION_US, CLOSED_RETENTION_US, MAX_CLOSED_AUTHORIZATIONS, PURGE_PER_EVENT};
+use crate::limits::{
+    ADVICE_RETENTION_US, CLOSED_RETENTION_US, MAX_ALIASES, MAX_CHAIN, MAX_CLOSED_AUTHORIZATIONS, PURGE_PER_EVENT,
+};
+use crate::money::Money;
 use crate::time::Timestamp;
 
 impl Book {
@@ -55,7 +60,11 @@ impl Book {
         repeat: [u8; 16],
     ) {
         let no = facts.no;
-        if let Some(parent) = facts.parent.and_then(|p| self.authorizations.get_mut(&p)) {
+        // What was declined never held anything that a reversal of the first could give back.
+        let stands = !matches!(state, State::Declined | State::Reversed);
+        if let Some(parent) = facts.parent.filter(|_| stands).and_then(|p| self.authorizations.get_mut(&p))
+            && parent.children.len() < MAX_CHAIN
+        {
             parent.children.push(no);
         }
         let authorization = Authorization {
@@ -67,15 +76,17 @@ impl Book {
             cleared,
             partial_supported,
             children: Vec::new(),
+            restated: None,
+            aliases: Vec::new(),
             repeat,
             first_seq: seq,
             last_seq: seq,
             created_at: at,
         };
-        for key in find_keys(&authorization).into_iter().flatten() {
+        for key in find_keys(&authorization) {
             self.finder.insert(key, no);
         }
-        if state.is_final() {
+        if !authorization.is_open() {
             self.closed.push_back((at, no));
         } else {
             self.expiries.push(std::cmp::Reverse((facts.expires_at, no)));
@@ -91,6 +102,11 @@ impl Book {
         if a.last_seq != e.previous {
             return Err(Violation::Missing("the decided tap's chain is broken"));
         }
+        let payer = e.changes.last().and_then(|c| c.source).filter(|_| e.reply.reason == Reason::Approved);
+        let let_go = |source| e.changes.iter().any(|c| c.no == e.no && c.source == Some(source) && c.held == 0);
+        if payer.is_some_and(|payer| a.held.iter().flatten().any(|h| h.source != payer && !let_go(h.source))) {
+            return Err(Violation::Missing("a source that does not pay still holds"));
+        }
         self.check_changes(&e.changes, &e.postings)?;
         // From here on this must succeed.
         self.post(&e.postings);
@@ -103,6 +119,10 @@ impl Book {
         if let Some(a) = self.authorizations.get_mut(&e.no) {
             a.reply = Some(e.reply);
             a.last_seq = seq;
+            // From here on only the source that pays counts.
+            if let Some(payer) = payer {
+                a.held = [a.held.iter().flatten().find(|h| h.source == payer).copied(), None];
+            }
             if e.reply.approval_code != 0
                 && let Some(card) = a.facts.card
             {
@@ -140,18 +160,60 @@ impl Book {
                     repeat.flags.pending = false;
                 }
             });
+            self.mark_reversed(&e.changes);
             self.change_all(seq, at, &e.changes);
-            if let Some(a) = self.authorizations.get_mut(&target) {
-                a.last_seq = seq;
-                // The tap was still being decided: the advice is its decision.
-                a.reply.get_or_insert(e.reply);
-            }
+            self.restate(seq, target, e);
         } else {
-            let financial = is_financial(e.facts.class);
-            let held = [e.hold.map(|h| self.held_from(&h, if financial { 0 } else { h.amount.minor })), None];
+            let held =
+                [e.hold.map(|h| self.held_from(&h, if e.state == State::Cleared { 0 } else { h.amount.minor })), None];
             self.insert_authorization(seq, at, &e.facts, e.state, Some(e.reply), held, e.cleared, false, e.repeat.key);
         }
         Ok(())
+    }
+
+    /// An advice has set an open authorization: from here on its hold stands for the advised amount, and the advice's
+    /// own elements name it too.
+    fn restate(&mut self, seq: u64, target: No, e: &Advised<'_>) {
+        let Some(a) = self.authorizations.get_mut(&target) else { return };
+        a.last_seq = seq;
+        if let Some(hold) = e.hold {
+            let now = e.changes.iter().rev().find(|c| c.source == Some(hold.source)).map_or(0, |c| c.held);
+            let (source, currency, initial) = (hold.source, hold.amount.currency, hold.amount.minor);
+            a.held = [Some(Held { source, currency, initial, now, rate: hold.rate }), None];
+            let (merchant_amount, billed) = (e.facts.merchant_amount, e.facts.billed);
+            let amount = e.facts.currency.map(|currency| Money::new(e.facts.amount, currency));
+            a.restated = amount.map(|amount| Restated { amount, merchant_amount, billed });
+        }
+        let before = find_keys(a);
+        if a.reply.is_none() && e.reply.reason == Reason::Approved {
+            // The tap was still being decided: the advice is its decision, under the tap's own DE38.
+            let (response_code, approval_code) = (*b"00", approval_code(target));
+            a.reply = Some(Reply { response_code, approval_code, ..e.reply });
+        }
+        if a.aliases.len() >= MAX_ALIASES {
+            a.aliases.remove(0);
+        }
+        a.aliases.push(Alias { class: e.facts.class, trace: e.facts.trace, approval_code: e.reply.approval_code });
+        let after = find_keys(a);
+        for key in before {
+            self.finder.remove(key, target);
+        }
+        for key in after {
+            self.finder.insert(key, target);
+        }
+    }
+
+    /// A request's repeats get 05 once all of it was given back; an advice's repeats get its own answer for ever.
+    fn mark_reversed(&mut self, changes: &[Change]) {
+        for change in changes.iter().filter(|c| c.state == State::Reversed) {
+            let Some(a) = self.authorizations.get(&change.no) else { continue };
+            if matches!(a.facts.class, Class::Authorization | Class::Financial) {
+                self.repeats.change(&a.repeat, |repeat| {
+                    repeat.flags.reversed = true;
+                    repeat.flags.pending = false;
+                });
+            }
+        }
     }
 
     fn check_advised(&self, e: &Advised<'_>) -> Result<(), Violation> {
@@ -164,8 +226,8 @@ impl Book {
                 self.check_changes(&e.changes, &e.postings)
             }
             None => {
-                let financial = is_financial(e.facts.class);
-                let holds = e.hold.iter().map(|h| (h.source, if financial { 0 } else { h.amount.minor }));
+                let cleared = e.state == State::Cleared;
+                let holds = e.hold.iter().map(|h| (h.source, if cleared { 0 } else { h.amount.minor }));
                 self.check_held(holds, &e.postings)
             }
         }
@@ -185,13 +247,7 @@ impl Book {
         let flags = RepeatFlags::default();
         let entry = Repeat { no: e.target.unwrap_or(e.no), seq, content: e.repeat.content, flags };
         self.repeats.insert(&e.repeat, entry, at.plus_us(ADVICE_RETENTION_US), Lifetime::Advice);
-        for change in e.changes.iter().filter(|c| c.state == State::Reversed) {
-            let key = a_repeat(self, change.no);
-            self.repeats.change(&key, |repeat| {
-                repeat.flags.reversed = true;
-                repeat.flags.pending = false;
-            });
-        }
+        self.mark_reversed(&e.changes);
         self.change_all(seq, at, &e.changes);
         if let Some(a) = e.target.and_then(|t| self.authorizations.get_mut(&t)) {
             a.last_seq = seq;
@@ -238,29 +294,40 @@ impl Book {
 
     /// The new holds are exactly what the lines put on the held side.
     fn check_held(&self, holds: impl Iterator<Item = (Source, i64)>, postings: &Postings) -> Result<(), Violation> {
-        for (source, now) in holds {
-            if held_delta(postings, source.held()) != now {
+        let holds: SmallVec<[(Source, i64); 2]> = holds.collect();
+        for (source, now) in &holds {
+            let own = self.source(*source).is_some();
+            if !own || *now < 0 || held_delta(postings, source.held()) != i128::from(*now) {
                 return Err(Violation::Held(source.held()));
             }
         }
-        Ok(())
+        check_named(postings, |ledger| holds.iter().any(|(source, _)| source.held() == ledger))
     }
 
     /// Every change names a source that its authorization has, and together they are what the lines move.
     fn check_changes(&self, changes: &[Change], postings: &Postings) -> Result<(), Violation> {
         for change in changes {
             let a = self.authorizations.get(&change.no).ok_or(Violation::Missing("a changed tap is unknown"))?;
+            if a.state.is_final() && (!change.state.is_final() || change.held != 0) {
+                return Err(Violation::Missing("a final authorization never opens again"));
+            }
             let Some(source) = change.source else { continue };
             if change.held < 0 || !a.held.iter().flatten().any(|h| h.source == source) {
                 return Err(Violation::Held(source.held()));
             }
-            let moved: i64 =
-                changes.iter().filter(|c| c.source == Some(source)).map(|c| c.held - self.held_on(c.no, source)).sum();
+        }
+        // Once for each source: a chain may change many authorizations on the same one.
+        for (i, source) in changes.iter().enumerate().filter_map(|(i, c)| Some((i, c.source?))) {
+            if changes.iter().position(|c| c.source == Some(source)) != Some(i) {
+                continue;
+            }
+            let of_it = changes.iter().filter(|c| c.source == Some(source));
+            let moved: i128 = of_it.map(|c| i128::from(c.held) - i128::from(self.held_on(c.no, source))).sum();
             if held_delta(postings, source.held()) != moved {
                 return Err(Violation::Held(source.held()));
             }
         }
-        Ok(())
+        check_named(postings, |ledger| changes.iter().any(|c| c.source.map(Source::held) == Some(ledger)))
     }
 
     fn held_on(&self, no: No, source: Source) -> i64 {
@@ -274,8 +341,9 @@ impl Book {
             if let Some(held) = a.held.iter_mut().flatten().find(|h| Some(h.source) == change.source) {
                 held.now = change.held;
             }
-            let closes = change.state.is_final() && !a.state.is_final();
+            let was_open = a.is_open();
             a.state = change.state;
+            let closes = was_open && !a.is_open();
             a.cleared = change.cleared;
             a.last_seq = seq;
             if closes {
@@ -293,7 +361,7 @@ impl Book {
             }
             self.closed.pop_front();
             if let Some(a) = self.authorizations.remove(&no) {
-                for key in find_keys(&a).into_iter().flatten() {
+                for key in find_keys(&a) {
                     self.finder.remove(key, no);
                 }
             }
@@ -306,18 +374,32 @@ fn a_repeat(book: &Book, no: No) -> [u8; 16] {
 }
 
 /// What the lines add to a held account, in its own sign.
-fn held_delta(postings: &Postings, ledger: Ledger) -> i64 {
-    postings.lines().iter().filter(|l| l.ledger == ledger).map(|l| -l.debit).sum()
+fn held_delta(postings: &Postings, ledger: Ledger) -> i128 {
+    postings.lines().iter().filter(|l| l.ledger == ledger).map(|l| -i128::from(l.debit)).sum()
 }
 
-/// Every key an authorization is found by.
-fn find_keys(a: &Authorization) -> [Option<FindBy>; 3] {
-    let Some(card) = a.facts.card else { return [None; 3] };
-    let trace = &a.facts.trace;
-    let code = a.reply.map_or(0, |r| r.approval_code);
-    [
-        Some(FindBy::Trace(card, trace.stan, trace.transmitted)),
-        (trace.reference != [0; 9]).then_some(FindBy::Reference(card, trace.reference)),
-        (code != 0).then_some(FindBy::Approval(card, code)),
-    ]
+/// No line touches what is held but for an authorization that the event names.
+fn check_named(postings: &Postings, named: impl Fn(Ledger) -> bool) -> Result<(), Violation> {
+    let held = |ledger: &Ledger| matches!(ledger, Ledger::PoolHeld(_) | Ledger::AccountHeld(_));
+    match postings.lines().iter().map(|l| l.ledger).filter(held).find(|ledger| !named(*ledger)) {
+        Some(ledger) => Err(Violation::Held(ledger)),
+        None => Ok(()),
+    }
+}
+
+/// Every key an authorization is found by, each once.
+fn find_keys(a: &Authorization) -> SmallVec<[FindBy; 4]> {
+    let Some(card) = a.facts.card else { return SmallVec::new() };
+    let codes = a.reply.iter().map(|r| r.approval_code).chain(a.aliases.iter().map(|alias| alias.approval_code));
+    let by_trace = a.known_by().map(|(_, trace)| FindBy::Trace(card, trace.stan, trace.transmitted));
+    let named = a.known_by().filter(|(_, trace)| trace.reference != [0; 9]);
+    let by_reference = named.map(|(_, trace)| FindBy::Reference(card, trace.reference));
+    let by_code = codes.filter(|code| *code != 0).map(|code| FindBy::Approval(card, code));
+    let mut keys = SmallVec::new();
+    for key in by_trace.chain(by_reference).chain(by_code) {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    keys
 }

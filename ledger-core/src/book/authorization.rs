@@ -3,10 +3,10 @@
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher;
 
-use crate::event::tap::{Facts, Reply, Source};
-use crate::event::words::State;
+use crate::event::tap::{Facts, Reply, Source, Trace};
+use crate::event::words::{Class, Kind, State};
 use crate::id::{Id, No};
-use crate::money::{Currency, Rate};
+use crate::money::{Currency, Money, Rate};
 use crate::time::Timestamp;
 
 /// What one source of an authorization holds.
@@ -22,6 +22,28 @@ pub struct Held {
     pub now: i64,
     /// Frozen, when the tap's currency is another one.
     pub rate: Option<Rate>,
+}
+
+/// What the last advice set an authorization to: from then on its hold stands for this, no longer for the tap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restated {
+    /// The advised amount.
+    pub amount: Money,
+    /// DE4 of the advice.
+    pub merchant_amount: i64,
+    /// `amount` came from DE6.
+    pub billed: bool,
+}
+
+/// An advice that set an authorization: later messages may mean the one by the other's elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Alias {
+    /// Message class of the advice.
+    pub class: Class,
+    /// Its elements.
+    pub trace: Trace,
+    /// Its DE38; zero when there is none.
+    pub approval_code: u32,
 }
 
 /// A tap or an advice that made a hold.
@@ -43,6 +65,10 @@ pub struct Authorization {
     pub partial_supported: bool,
     /// Its increments and linked advices.
     pub children: Vec<No>,
+    /// Set by an advice.
+    pub restated: Option<Restated>,
+    /// The advices that set it, the newest few.
+    pub aliases: Vec<Alias>,
     /// Key under which its repeats are known.
     pub repeat: [u8; 16],
     /// Sequence of its first event: the one with the raw request.
@@ -54,9 +80,10 @@ pub struct Authorization {
 }
 
 impl Authorization {
-    /// True while it may hold something or be decided.
+    /// True while it may hold something or be decided. An inquiry is over with its answer: it shows as approved and
+    /// has nothing that could expire.
     pub const fn is_open(&self) -> bool {
-        !self.state.is_final()
+        !self.state.is_final() && !matches!(self.facts.kind, Kind::BalanceInquiry | Kind::AccountStatus)
     }
 
     /// True when it was approved and nothing has undone it, cleared or not.
@@ -64,9 +91,32 @@ impl Authorization {
         matches!(self.state, State::Approved | State::PartiallyReversed | State::PartiallyCleared | State::Cleared)
     }
 
-    /// What it was approved for, in the currency of the amount.
+    /// What it was approved for, in the currency of [`Authorization::whole`].
     pub fn approved_amount(&self) -> i64 {
-        self.reply.and_then(|r| r.partial).unwrap_or(self.facts.amount)
+        match self.restated {
+            Some(restated) => restated.amount.minor,
+            None => self.reply.and_then(|r| r.partial).unwrap_or(self.facts.amount),
+        }
+    }
+
+    /// The amount that [`Held::initial`] was held for: the advised one, else what was asked. `None` when the currency
+    /// is unknown; nothing is held then.
+    pub fn whole(&self) -> Option<Money> {
+        match self.restated {
+            Some(restated) => Some(restated.amount),
+            None => self.facts.currency.map(|currency| Money::new(self.facts.amount, currency)),
+        }
+    }
+
+    /// What names it: its own elements first, then those of the advices that set it.
+    pub fn known_by(&self) -> impl Iterator<Item = (Class, &Trace)> {
+        let own = std::iter::once((self.facts.class, &self.facts.trace));
+        own.chain(self.aliases.iter().map(|alias| (alias.class, &alias.trace)))
+    }
+
+    /// True when it was approved under this DE38.
+    pub fn has_code(&self, code: u32) -> bool {
+        self.reply.is_some_and(|r| r.approval_code == code) || self.aliases.iter().any(|a| a.approval_code == code)
     }
 }
 
@@ -78,7 +128,7 @@ pub(super) struct Finder {
 }
 
 /// A key an authorization may be found by.
-#[derive(Debug, Clone, Copy, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FindBy {
     /// Card, STAN, DE7.
     Trace(u32, u32, u32),

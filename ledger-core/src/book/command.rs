@@ -1,5 +1,7 @@
 //! What the sidecar may ask of the book, and why the book refuses. Numbers are dense indices unless they are `No`s.
 
+use std::fmt;
+
 use zeroize::Zeroizing;
 
 use crate::event::words::{CardStatus, DecisionMode, Kyc, Status};
@@ -55,8 +57,9 @@ pub enum FundingWish {
     },
 }
 
-/// A write of the sidecar. Secrets and identifiers that need randomness are made by the caller.
-#[derive(Debug, Clone)]
+/// A write of the sidecar. Secrets and identifiers that need randomness are made by the caller. Its `Debug` is the
+/// name alone: what it carries may be a PAN, a secret or somebody's name.
+#[derive(Clone)]
 pub enum Command {
     /// A partner with its first webhook secret (raw bytes).
     CreatePartner {
@@ -267,6 +270,39 @@ pub enum Command {
         /// Where to.
         status: CardStatus,
     },
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::CreatePartner { .. } => "CreatePartner",
+            Self::ChangePartner { .. } => "ChangePartner",
+            Self::RotateSecret { .. } => "RotateSecret",
+            Self::CreateKey { .. } => "CreateKey",
+            Self::RevokeKey { .. } => "RevokeKey",
+            Self::CreateUser { .. } => "CreateUser",
+            Self::ChangeUser { .. } => "ChangeUser",
+            Self::MoveKyc { .. } => "MoveKyc",
+            Self::OpenAccount { .. } => "OpenAccount",
+            Self::CreatePool { .. } => "CreatePool",
+            Self::ChangePool { .. } => "ChangePool",
+            Self::CreateTopUp { .. } => "CreateTopUp",
+            Self::SettleTopUp { .. } => "SettleTopUp",
+            Self::FailTopUp { .. } => "FailTopUp",
+            Self::Withdraw { .. } => "Withdraw",
+            Self::PayIn { .. } => "PayIn",
+            Self::CreatePayout { .. } => "CreatePayout",
+            Self::SettlePayout { .. } => "SettlePayout",
+            Self::FailPayout { .. } => "FailPayout",
+            Self::ReceiveCrypto { .. } => "ReceiveCrypto",
+            Self::SetRate { .. } => "SetRate",
+            Self::MakeQuote { .. } => "MakeQuote",
+            Self::ExecuteQuote { .. } => "ExecuteQuote",
+            Self::CreateCard { .. } => "CreateCard",
+            Self::ChangeCard { .. } => "ChangeCard",
+        };
+        f.debug_struct(name).finish_non_exhaustive()
+    }
 }
 
 /// What a command made or touched, for the caller's answer.

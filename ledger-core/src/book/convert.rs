@@ -1,6 +1,6 @@
 //! The lines of holds, releases and clearings: the one place that knows which accounts money passes through.
 
-use super::Book;
+use super::{Book, Policy};
 use crate::event::admin::Funding;
 use crate::event::posting::{Ledger, Postings};
 use crate::event::tap::Source;
@@ -18,7 +18,7 @@ impl<'a> Lines<'a> {
     }
 
     /// The balance of an account as it will be after the lines so far.
-    fn balance(&self, ledger: Ledger, currency: Currency) -> i64 {
+    pub(super) fn balance(&self, ledger: Ledger, currency: Currency) -> i64 {
         let before = self.book.ledger_balance(ledger, currency);
         let lines = self.postings.lines().iter().filter(|l| l.ledger == ledger && l.currency == currency);
         let debits: i64 = lines.map(|l| l.debit).sum();
@@ -36,23 +36,24 @@ impl<'a> Lines<'a> {
 
     /// What an advice forces: available as far as it goes, the partner owes the rest.
     pub(super) fn force_hold(&mut self, source: Source, amount: Money) {
-        self.force(source, amount, source.held());
+        self.take(source, amount);
+        self.postings.credit(source.held(), amount.currency, amount.minor);
     }
 
-    fn force(&mut self, source: Source, amount: Money, to: Ledger) {
-        let there = self.balance(source.available(), amount.currency).clamp(0, amount.minor);
+    /// Money from a source whether it is there or not: what is not there, its partner owes.
+    fn take(&mut self, source: Source, amount: Money) {
+        let there = self.balance(source.available(), amount.currency).clamp(0, amount.minor.max(0));
         self.postings.debit(source.available(), amount.currency, there);
         if let Some(receivable) = self.receivable(source) {
             self.postings.debit(receivable, amount.currency, amount.minor - there);
         }
-        self.postings.credit(to, amount.currency, amount.minor);
     }
 
     /// Money back to a source: what the partner owes first, then available.
     fn give_back(&mut self, source: Source, amount: Money) {
         let mut rest = amount.minor;
         if let Some(receivable) = self.receivable(source) {
-            let owed = self.balance(receivable, amount.currency).clamp(0, rest);
+            let owed = self.balance(receivable, amount.currency).clamp(0, rest.max(0));
             self.postings.credit(receivable, amount.currency, owed);
             rest -= owed;
         }
@@ -80,8 +81,9 @@ impl<'a> Lines<'a> {
         if let Some((ledger, currency)) = linked
             && currency == amount.currency
         {
-            self.postings.credit(ledger, currency, amount.minor);
-            self.postings.debit(ledger, currency, amount.minor);
+            // In first, out second, whichever way the money goes: the statement never shows less than is there.
+            self.postings.credit(ledger, currency, amount.minor.saturating_abs());
+            self.postings.debit(ledger, currency, amount.minor.saturating_abs());
         }
     }
 
@@ -104,15 +106,30 @@ impl<'a> Lines<'a> {
         self.give_back(source, funded);
     }
 
+    /// scheme → available: money that comes anew and pays no debt on its way.
+    pub(super) fn refund(&mut self, card: Option<u32>, source: Source, funded: Money, billed: Money) {
+        self.postings.debit(Ledger::Scheme, billed.currency, billed.minor);
+        self.cross(
+            card,
+            source,
+            Money::new(-funded.minor, funded.currency),
+            Money::new(-billed.minor, billed.currency),
+        );
+        self.postings.credit(source.available(), funded.currency, funded.minor);
+    }
+
     /// What a reversed refund takes back: available as far as it goes, the partner owes the rest → scheme.
     pub(super) fn refund_back(&mut self, card: Option<u32>, source: Source, funded: Money, billed: Money) {
-        self.force(source, funded, Ledger::Scheme);
-        if funded.currency != billed.currency {
-            // `force` credited the scheme in the funding currency: it goes on through FX to the billing currency.
-            self.postings.debit(Ledger::Scheme, funded.currency, funded.minor);
-            self.cross(card, source, funded, billed);
-            self.postings.credit(Ledger::Scheme, billed.currency, billed.minor);
-        }
+        self.take(source, funded);
+        self.cross(card, source, funded, billed);
+        self.postings.credit(Ledger::Scheme, billed.currency, billed.minor);
+    }
+
+    /// The lines, when every balance they touch has room for them. Amounts come from strangers: what does not fit
+    /// is refused here, so that it can never break the fold.
+    pub(super) fn finish(self) -> Option<Postings> {
+        self.book.require_room(&self.postings).ok()?;
+        Some(self.postings)
     }
 
     fn cross(&mut self, card: Option<u32>, source: Source, funded: Money, billed: Money) {
@@ -125,5 +142,16 @@ impl<'a> Lines<'a> {
             self.postings.debit(Ledger::Fx, billed.currency, billed.minor);
             self.through(linked, billed);
         }
+    }
+}
+
+impl Book {
+    /// True when the FX position of a currency may change by so much: it stays within its limit, or it comes
+    /// nearer to it. The one rule for taps and for the sidecar.
+    pub(super) fn fx_allows(&self, policy: &Policy, currency: Currency, change: i64) -> bool {
+        let Some(most) = policy.fx_max.get(&currency) else { return true };
+        let before = i128::from(self.ledger_balance(Ledger::Fx, currency));
+        let after = before + i128::from(change);
+        after.abs() <= i128::from(*most) || after.abs() <= before.abs()
     }
 }

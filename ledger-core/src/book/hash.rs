@@ -10,15 +10,15 @@ use minicbor::Encode;
 
 use super::repeats::add;
 use super::{
-    Account, ApiKey, Authorization, Balance, Book, Card, Held, IdempotencyRecord, KycStep, Link, OffRamp, Partner,
-    Pool, Quote, RateEntry, SealedSecret, TransferKind, TransferRecord, User,
+    Account, Alias, ApiKey, Authorization, Balance, Book, Card, Held, IdempotencyRecord, KycStep, Link, OffRamp,
+    Partner, Pool, Quote, RateEntry, Restated, SealedSecret, TransferKind, TransferRecord, User,
 };
 use crate::event::admin::Funding;
 use crate::event::posting::{Ledger, Posting, Postings};
-use crate::event::tap::{Facts, Reply, Source};
-use crate::event::words::{CardStatus, DecisionMode, Kyc, Settlement, State, Status};
+use crate::event::tap::{Facts, Reply, Source, Trace};
+use crate::event::words::{CardStatus, Class, DecisionMode, Kyc, Settlement, State, Status};
 use crate::id::Id;
-use crate::money::{Currency, Rate};
+use crate::money::{Currency, Money, Rate};
 use crate::time::{Timestamp, YearMonth};
 
 /// Written in exactly one way: values of one type differ exactly when their bytes do.
@@ -45,6 +45,7 @@ impl Book {
             transfers,
             rates,
             quotes,
+            quote_queue,
             off_ramps,
             general,
             authorizations,
@@ -81,6 +82,7 @@ impl Book {
         in_any_order(&mut hasher, transfers.iter());
         in_order(&mut hasher, rates.len(), rates.iter());
         in_any_order(&mut hasher, quotes.iter());
+        in_order(&mut hasher, quote_queue.len(), quote_queue.iter());
         in_any_order(&mut hasher, off_ramps.iter());
         in_order(&mut hasher, general.len(), general.iter());
         in_any_order(&mut hasher, authorizations.iter());
@@ -145,12 +147,14 @@ macro_rules! journaled {
 
 journaled!(
     CardStatus,
+    Class,
     Currency,
     DecisionMode,
     Facts,
     Funding,
     Id,
     Kyc,
+    Money,
     Postings,
     Rate,
     Reply,
@@ -159,6 +163,7 @@ journaled!(
     State,
     Status,
     Timestamp,
+    Trace,
     YearMonth
 );
 
@@ -204,8 +209,11 @@ structs! {
     IdempotencyRecord { body, seq, expires_at }
     Held { source, currency, initial, now, rate }
     Authorization {
-        id, facts, state, reply, held, cleared, partial_supported, children, repeat, first_seq, last_seq, created_at,
+        id, facts, state, reply, held, cleared, partial_supported, children, restated, aliases, repeat, first_seq,
+        last_seq, created_at,
     }
+    Restated { amount, merchant_amount, billed }
+    Alias { class, trace, approval_code }
 }
 
 impl Canonical for bool {

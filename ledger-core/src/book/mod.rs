@@ -23,7 +23,7 @@ use hashbrown::HashMap;
 
 pub use advice::{AdviceDecision, AdviceRequest};
 pub use apply::Broken;
-pub use authorization::{Authorization, FindBy, Held};
+pub use authorization::{Alias, Authorization, FindBy, Held, Restated};
 pub use command::{Command, Done, FundingWish, PartnerChange, Refusal};
 pub use commands::Sealer;
 pub use entities::{
@@ -85,6 +85,7 @@ pub struct Book {
     transfers: HashMap<No, TransferRecord>,
     rates: BTreeMap<(Currency, Currency), RateEntry>,
     quotes: HashMap<No, Quote>,
+    quote_queue: VecDeque<No>,
     off_ramps: HashMap<No, OffRamp>,
     general: BTreeMap<(Ledger, Currency), i64>,
 

@@ -140,6 +140,7 @@ impl Book {
         self.repeats.purge(now, |entry| authorizations.get(&entry.no).is_some_and(super::Authorization::is_open));
         self.unmatched.purge(now);
         self.purge_idempotency(now);
+        self.purge_quotes(now);
         self.purge_closed(now);
     }
 }

@@ -1,8 +1,10 @@
 //! Reversals (contracts 2.6), hold expiry and replies that came too late: everything that gives money back.
 
 use std::collections::VecDeque;
+use std::hash::Hash;
 
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 use super::convert::Lines;
 use super::{Authorization, Book, FindBy};
@@ -47,6 +49,8 @@ pub struct ReversalDecision {
     pub target: Option<No>,
     /// The original was still being decided: its tap gets 05 `already_reversed`.
     pub was_pending: bool,
+    /// Increments of the original that were still being decided: their taps get 05 `already_reversed` as well.
+    pub pending_increments: Vec<No>,
     /// What moves.
     pub movement: Movement,
     /// Nothing was found: remembered for an original that comes late.
@@ -65,29 +69,38 @@ impl Book {
                 by_original: request.original,
                 by_trace: request.trace,
             });
-            return ReversalDecision { target: None, was_pending: false, movement: Movement::default(), unmatched };
+            return ReversalDecision {
+                target: None,
+                was_pending: false,
+                pending_increments: Vec::new(),
+                movement: Movement::default(),
+                unmatched,
+            };
         };
         let was_pending = original.state == State::Pending;
         let movement = match request.keep_transaction {
             // A pending original has nothing to keep a part of yet.
             Some(keep) if !was_pending => self.reverse_part(original, keep, request.keep_billing).unwrap_or_default(),
-            _ => self.reverse_all(original),
+            // What the books have no room for moves nothing, and is recorded all the same.
+            _ => self.reverse_all(original).unwrap_or_default(),
         };
-        ReversalDecision { target, was_pending, movement, unmatched: None }
+        let is_pending = |no: &No| self.authorization(*no).is_some_and(|a| a.state == State::Pending);
+        let increments = movement.changes.iter().map(|c| c.no).filter(|no| Some(*no) != target);
+        let mut pending_increments: Vec<No> = increments.filter(is_pending).collect();
+        pending_increments.dedup();
+        ReversalDecision { target, was_pending, pending_increments, movement, unmatched: None }
     }
 
     /// DE90, else SE63, else DE38; of several the newest open one, else the newest.
     fn find_original(&self, card: u32, request: &ReversalRequest) -> Option<No> {
         let by_original = request.original.and_then(|o| {
             let key = FindBy::Trace(card, o.stan, o.transmitted);
-            self.pick(key, |a| a.facts.card == Some(card) && names(&o, a.facts.class, &a.facts.trace))
+            self.pick(key, |a| a.facts.card == Some(card) && a.known_by().any(|(class, trace)| names(&o, class, trace)))
         });
         let by_trace = || request.trace.and_then(|t| self.find_by_trace_id(card, &t, |_| true));
         let by_code = || {
             let code = request.approval_code?;
-            self.pick(FindBy::Approval(card, code), |a| {
-                a.facts.card == Some(card) && a.reply.is_some_and(|r| r.approval_code == code)
-            })
+            self.pick(FindBy::Approval(card, code), |a| a.facts.card == Some(card) && a.has_code(code))
         };
         by_original.or_else(by_trace).or_else(by_code)
     }
@@ -99,11 +112,7 @@ impl Book {
         fits: impl Fn(&Authorization) -> bool,
     ) -> Option<No> {
         self.pick(FindBy::Reference(card, trace.reference), |a| {
-            let days = (trace.settlement, a.facts.trace.settlement);
-            a.facts.card == Some(card)
-                && a.facts.trace.reference == trace.reference
-                && (days.0 == 0 || days.1 == 0 || days.0 == days.1)
-                && fits(a)
+            a.facts.card == Some(card) && a.known_by().any(|(_, known)| is_of(trace, known)) && fits(a)
         })
     }
 
@@ -122,7 +131,8 @@ impl Book {
         })
     }
 
-    fn reverse_all(&self, original: &Authorization) -> Movement {
+    /// `None` when the books have no room for what would come back.
+    fn reverse_all(&self, original: &Authorization) -> Option<Movement> {
         let mut lines = Lines::new(self);
         let mut changes = Changes::new();
         self.reverse_into(original, &mut lines, &mut changes);
@@ -130,10 +140,10 @@ impl Book {
         for child in original.children.iter().filter_map(|no| self.authorization(*no)) {
             self.reverse_into(child, &mut lines, &mut changes);
         }
-        Movement { changes, postings: lines.postings }
+        Some(Movement { changes, postings: lines.finish()? })
     }
 
-    fn reverse_into(&self, a: &Authorization, lines: &mut Lines<'_>, changes: &mut Changes) {
+    pub(super) fn reverse_into(&self, a: &Authorization, lines: &mut Lines<'_>, changes: &mut Changes) {
         match a.state {
             State::Pending | State::Approved | State::PartiallyReversed => {
                 self.release_into(a, State::Reversed, lines, changes);
@@ -144,19 +154,21 @@ impl Book {
                     changes.push(change);
                 }
             }
-            State::Cleared | State::PartiallyCleared | State::Declined | State::Reversed | State::Expired => {}
+            // What clearing took is gone; what it left is held no longer.
+            State::PartiallyCleared => self.release_into(a, State::Cleared, lines, changes),
+            State::Cleared | State::Declined | State::Reversed | State::Expired => {}
         }
     }
 
     /// Brings what a 0200 cleared down to `stays`, in the currency of the amount.
     fn uncleared(&self, a: &Authorization, stays: i64, state: State, lines: &mut Lines<'_>) -> Option<Change> {
-        let held = a.held.iter().flatten().find(|h| h.initial > 0)?;
-        let currency = a.facts.currency?;
+        let held = a.held.iter().flatten().next()?;
+        let whole = a.whole()?;
         // The last part takes the rest: what is back is the difference of two roundings of the same whole.
-        let before = share_up(held.initial, a.cleared, a.facts.amount)?;
-        let after = share_up(held.initial, stays, a.facts.amount)?;
-        let funded = Money::new(before - after, held.currency);
-        let billed = Money::new(a.cleared - stays, currency);
+        let before = share_up(held.initial, a.cleared, whole.minor)?;
+        let after = share_up(held.initial, stays, whole.minor)?;
+        let funded = Money::new(before.checked_sub(after)?, held.currency);
+        let billed = Money::new(a.cleared.checked_sub(stays)?, whole.currency);
         if a.facts.kind == Kind::Refund {
             lines.refund_back(a.facts.card, held.source, funded, billed);
         } else {
@@ -167,22 +179,24 @@ impl Book {
 
     /// A partial reversal restates what stays; it does not add. `None` when it moves nothing.
     fn reverse_part(&self, a: &Authorization, keep: i64, keep_billing: Option<i64>) -> Option<Movement> {
-        // What stays, in the currency of the amount.
-        let stays = match keep_billing.filter(|_| a.facts.billed) {
-            Some(billing) => billing,
-            None => {
-                let approved = a.approved_amount();
-                // After a partial approval the transaction at the terminal is the approved part.
-                let transaction = share_down(a.facts.merchant_amount, approved, a.facts.amount)?;
-                share_up(approved, keep, transaction)?
-            }
+        let (merchant_amount, billed) = match a.restated {
+            Some(restated) => (restated.merchant_amount, restated.billed),
+            None => (a.facts.merchant_amount, a.facts.billed),
         };
+        let whole = a.whole()?.minor;
+        let approved = a.approved_amount();
+        // After a partial approval the transaction at the terminal is the approved part.
+        let transaction = share_down(merchant_amount, approved, whole)?;
+        let keep_billing = keep_billing.filter(|_| billed);
         let mut lines = Lines::new(self);
         let mut changes = Changes::new();
         match a.state {
             State::Approved | State::PartiallyReversed => {
                 let held = a.held.iter().flatten().find(|h| h.now > 0)?;
-                let funded = share_up(held.initial, stays, a.facts.amount)?;
+                let funded = match keep_billing {
+                    Some(billing) => share_up(held.initial, billing, whole)?,
+                    None => share_up(share_up(held.initial, approved, whole)?, keep, transaction)?,
+                };
                 let back = held.now.checked_sub(funded).filter(|back| *back > 0)?;
                 lines.release(held.source, Money::new(back, held.currency));
                 let state = State::PartiallyReversed;
@@ -195,14 +209,23 @@ impl Book {
                 });
             }
             State::Cleared if is_financial(a.facts.class) => {
+                let stays = match keep_billing {
+                    Some(billing) => billing,
+                    None => share_up(approved, keep, transaction)?,
+                };
                 if stays >= a.cleared {
                     return None;
                 }
                 changes.push(self.uncleared(a, stays, State::Cleared, &mut lines)?);
             }
-            _ => return None,
+            State::Pending
+            | State::Cleared
+            | State::PartiallyCleared
+            | State::Declined
+            | State::Reversed
+            | State::Expired => return None,
         }
-        Some(Movement { changes, postings: lines.postings })
+        Some(Movement { changes, postings: lines.finish()? })
     }
 
     /// A hold reached its lifetime. `None` when the authorization is not open.
@@ -213,9 +236,9 @@ impl Book {
     }
 
     /// The reply cannot reach the network any more: what the tap holds or cleared is freed. `None` when the book no
-    /// longer has it or something undid it before.
+    /// longer has it, something undid it before, or an advice has told since what the network did instead: that stands.
     pub fn decide_reply_late(&self, no: No) -> Option<Movement> {
-        let a = self.authorization(no)?;
+        let a = self.authorization(no).filter(|a| a.restated.is_none())?;
         match a.state {
             State::Pending | State::Approved | State::PartiallyReversed | State::Cleared => {}
             State::Declined => {
@@ -224,13 +247,14 @@ impl Book {
             }
             State::PartiallyCleared | State::Reversed | State::Expired => return None,
         }
+        // Its own share alone: increments were answered by themselves, and the network knows of those answers.
         let mut lines = Lines::new(self);
         let mut changes = Changes::new();
         self.reverse_into(a, &mut lines, &mut changes);
         if changes.is_empty() {
             return None;
         }
-        Some(Movement { changes, postings: lines.postings })
+        Some(Movement { changes, postings: lines.finish()? })
     }
 
     /// The source that an authorization's money comes from, once there is only one.
@@ -248,6 +272,12 @@ pub(super) fn is_financial(class: Class) -> bool {
     matches!(class, Class::Financial | Class::FinancialAdvice)
 }
 
+/// SE63 names a message with these elements; the day counts when both have it.
+pub(super) fn is_of(named: &TraceId, known: &Trace) -> bool {
+    let (left, right) = (named.settlement, known.settlement);
+    named.reference == known.reference && (left == 0 || right == 0 || left == right)
+}
+
 /// DE90's data name a message of this class and trace; zero acquirer or forwarder means any.
 fn names(original: &OriginalData, class: Class, trace: &Trace) -> bool {
     let any = |said: u64, is: u64| said == 0 || said == is;
@@ -261,9 +291,31 @@ fn names(original: &OriginalData, class: Class, trace: &Trace) -> bool {
 /// Reversals whose original has not come, by what the original will be known by.
 #[derive(Debug, Default)]
 pub(super) struct UnmatchedTable {
-    by_original: HashMap<([u8; 16], u32, u32), OriginalData>,
-    by_trace: HashMap<([u8; 16], [u8; 9]), u16>,
+    by_original: HashMap<([u8; 16], u32, u32), Named<OriginalData>>,
+    by_trace: HashMap<([u8; 16], [u8; 9]), Named<u16>>,
     queue: VecDeque<(Timestamp, Unmatched)>,
+    dropped: u64,
+}
+
+/// What several reversals say under one key, each with the place in the queue of the newest that says it: dropping
+/// an older reversal forgets nothing that a newer one says as well.
+type Named<T> = SmallVec<[(u64, T); 1]>;
+
+fn name<K: Eq + Hash, T: PartialEq>(table: &mut HashMap<K, Named<T>>, key: K, place: u64, said: T) {
+    let known = table.entry(key).or_default();
+    match known.iter_mut().find(|(_, other)| *other == said) {
+        Some(entry) => entry.0 = place,
+        None => known.push((place, said)),
+    }
+}
+
+fn forget<K: Eq + Hash, T>(table: &mut HashMap<K, Named<T>>, key: &K, place: u64) {
+    if let Some(known) = table.get_mut(key) {
+        known.retain(|entry| entry.0 != place);
+        if known.is_empty() {
+            table.remove(key);
+        }
+    }
 }
 
 impl UnmatchedTable {
@@ -271,11 +323,12 @@ impl UnmatchedTable {
         if self.queue.len() >= MAX_UNMATCHED_REVERSALS {
             self.drop_oldest();
         }
+        let place = self.dropped + self.queue.len() as u64;
         if let Some(o) = unmatched.by_original {
-            self.by_original.insert((unmatched.fingerprint, o.stan, o.transmitted), o);
+            name(&mut self.by_original, (unmatched.fingerprint, o.stan, o.transmitted), place, o);
         }
         if let Some(t) = unmatched.by_trace {
-            self.by_trace.insert((unmatched.fingerprint, t.reference), t.settlement);
+            name(&mut self.by_trace, (unmatched.fingerprint, t.reference), place, t.settlement);
         }
         self.queue.push_back((now.plus_us(UNMATCHED_RETENTION_US), unmatched));
     }
@@ -285,12 +338,10 @@ impl UnmatchedTable {
             return false;
         }
         let by_original = self.by_original.get(&(*fingerprint, trace.stan, trace.transmitted));
-        by_original.is_some_and(|o| names(o, class, trace))
-            || (trace.reference != [0; 9]
-                && self
-                    .by_trace
-                    .get(&(*fingerprint, trace.reference))
-                    .is_some_and(|day| *day == 0 || trace.settlement == 0 || *day == trace.settlement))
+        let by_trace = self.by_trace.get(&(*fingerprint, trace.reference)).filter(|_| trace.reference != [0; 9]);
+        let same_day = |day: u16| day == 0 || trace.settlement == 0 || day == trace.settlement;
+        by_original.is_some_and(|known| known.iter().any(|(_, o)| names(o, class, trace)))
+            || by_trace.is_some_and(|known| known.iter().any(|(_, day)| same_day(*day)))
     }
 
     pub(super) fn purge(&mut self, now: Timestamp) {
@@ -304,11 +355,13 @@ impl UnmatchedTable {
 
     fn drop_oldest(&mut self) {
         if let Some((_, gone)) = self.queue.pop_front() {
+            let place = self.dropped;
+            self.dropped += 1;
             if let Some(o) = gone.by_original {
-                self.by_original.remove(&(gone.fingerprint, o.stan, o.transmitted));
+                forget(&mut self.by_original, &(gone.fingerprint, o.stan, o.transmitted), place);
             }
             if let Some(t) = gone.by_trace {
-                self.by_trace.remove(&(gone.fingerprint, t.reference));
+                forget(&mut self.by_trace, &(gone.fingerprint, t.reference), place);
             }
         }
     }

@@ -7,6 +7,7 @@ use crate::event::posting::Postings;
 use crate::event::tap::{Change, Changes, Facts, Hold, Source, Trace, TraceId};
 use crate::event::words::{CardStatus, Class, DecisionMode, Kind, Kyc, PartnerOutcome, Reason, Service, State, Status};
 use crate::id::No;
+use crate::limits::MAX_CHAIN;
 use crate::money::{Currency, Money, Round, share_up};
 use crate::time::{Timestamp, YearMonth};
 
@@ -275,14 +276,9 @@ impl Book {
 
     /// The FX positions after `funded` came in and `billed` went out stay within the limits.
     fn fx_within(&self, policy: &Policy, funded: Money, billed: Money) -> bool {
-        let within = |currency: Currency, delta: i64| {
-            let position = self.ledger_balance(crate::event::posting::Ledger::Fx, currency);
-            policy.fx_max.get(&currency).is_none_or(|max| {
-                position.checked_add(delta).and_then(i64::checked_abs).is_some_and(|after| after <= *max)
-            })
-        };
         funded.currency == billed.currency
-            || (within(funded.currency, funded.minor) && within(billed.currency, -billed.minor))
+            || (self.fx_allows(policy, funded.currency, funded.minor)
+                && self.fx_allows(policy, billed.currency, billed.minor.saturating_neg()))
     }
 
     fn fund(
@@ -359,7 +355,7 @@ impl Book {
             lines.clear(decision.facts.card, hold.source, hold.amount, billed);
             decision.cleared = tap.amount;
         }
-        decision.postings = lines.postings;
+        decision.postings = lines.finish().ok_or(Reason::InvalidAmount)?;
         Ok(())
     }
 
@@ -376,10 +372,7 @@ impl Book {
         if tap.class == Class::Authorization {
             return Ok(());
         }
-        let source = match funding {
-            Funding::Account { account } => Source::Account(account),
-            Funding::Pool { pool, .. } | Funding::PartnerChoice { pool, .. } => Source::Pool(pool),
-        };
+        let source = self.refund_source(decision.facts.card, tap.original, funding);
         let credit = self.hold_on(source, tap.amount, currency, Round::CreditDown)?;
         let billed = Money::new(tap.amount, currency);
         let out = Money::new(-credit.amount.minor, credit.amount.currency);
@@ -387,11 +380,24 @@ impl Book {
             return Err(Reason::FxLimit);
         }
         let mut lines = Lines::new(self);
-        lines.clear_back(decision.facts.card, source, credit.amount, billed);
-        decision.postings = lines.postings;
+        lines.refund(decision.facts.card, source, credit.amount, billed);
+        decision.postings = lines.finish().ok_or(Reason::InvalidAmount)?;
         decision.cleared = tap.amount;
-        decision.holds[0] = Some(Hold { amount: credit.amount, ..credit });
+        decision.holds[0] = Some(credit);
         Ok(())
+    }
+
+    /// Where a refund goes: back to where the purchase was paid from when SE63 names it, else where the card's
+    /// money comes from first.
+    pub(super) fn refund_source(&self, card: Option<u32>, original: Option<TraceId>, funding: Funding) -> Source {
+        let named = card.zip(original).and_then(|(card, trace)| {
+            let paid = self.find_by_trace_id(card, &trace, |a| a.facts.kind.holds() && a.stands())?;
+            self.authorization(paid).and_then(|a| self.settled_source(a))
+        });
+        named.unwrap_or(match funding {
+            Funding::Account { account } => Source::Account(account),
+            Funding::Pool { pool, .. } | Funding::PartnerChoice { pool, .. } => Source::Pool(pool),
+        })
     }
 
     /// The balance that DE54 may show: an account's, never a pool's.
@@ -404,9 +410,17 @@ impl Book {
 
     /// The open authorization that SE63 names as the first of the chain.
     fn chain_parent(&self, card: Option<u32>, tap: &TapRequest) -> Option<No> {
-        let first = self.find_by_trace_id(card?, &tap.original?, |a| a.is_open() && a.state != State::Pending)?;
-        // An increment of an increment belongs to the first.
-        Some(self.authorization(first).and_then(|a| a.facts.parent).unwrap_or(first))
+        let continues = |a: &Authorization| a.is_open() && a.state != State::Pending && a.facts.kind.holds();
+        let named = self.find_by_trace_id(card?, &tap.original?, continues)?;
+        // An increment of an increment belongs to the first, as long as that is open.
+        let first = self
+            .authorization(named)
+            .filter(|a| a.facts.kind == Kind::Incremental)
+            .and_then(|a| a.facts.parent)
+            .filter(|first| self.authorization(*first).is_some_and(continues))
+            .unwrap_or(named);
+        // One event reverses a whole chain, so a chain has an end: what comes behind it stands for itself.
+        self.authorization(first).filter(|a| a.children.len() < MAX_CHAIN).map(|a| a.id.no)
     }
 
     /// Decides a pending tap by what its partner said. `None` when it is not pending any more: the answer is late.
@@ -415,8 +429,10 @@ impl Book {
         let refuse = |reason, outcome| Some(self.refuse(authorization, reason, outcome));
         match verdict {
             PartnerVerdict::Approve { amount, source } => match self.approve(authorization, amount, source) {
-                Some(decision) => Some(decision),
-                None => refuse(Reason::PartnerBadResponse, PartnerOutcome::BadResponse),
+                Ok(decision) => Some(decision),
+                // The partner said yes and the books cannot take it: its answer was a good one all the same.
+                Err(reason @ Reason::InvalidAmount) => refuse(reason, PartnerOutcome::Approve),
+                Err(reason) => refuse(reason, PartnerOutcome::BadResponse),
             },
             PartnerVerdict::Decline => refuse(Reason::PartnerDeclined, PartnerOutcome::Decline),
             PartnerVerdict::Timeout => refuse(Reason::PartnerTimeout, PartnerOutcome::Timeout),
@@ -431,55 +447,55 @@ impl Book {
         AnswerDecision { reason, outcome, partial: None, changes, postings, balance: None }
     }
 
-    /// `None` when the approval breaks a rule of contracts 3.
-    fn approve(&self, a: &Authorization, amount: Option<&str>, source: Option<&str>) -> Option<AnswerDecision> {
-        let currency = a.facts.currency?;
+    /// `PartnerBadResponse` when the approval breaks a rule of contracts 3, `InvalidAmount` when a balance has no
+    /// room for what it clears.
+    fn approve(&self, a: &Authorization, amount: Option<&str>, source: Option<&str>) -> Result<AnswerDecision, Reason> {
+        const BAD: Reason = Reason::PartnerBadResponse;
+        let currency = a.facts.currency.ok_or(BAD)?;
         let approved = match amount {
             None => a.facts.amount,
-            Some(text) => currency.parse(text)?,
+            Some(text) => currency.parse(text).ok_or(BAD)?,
         };
         if approved <= 0 || approved > a.facts.amount || (approved < a.facts.amount && !a.partial_supported) {
-            return None;
+            return Err(BAD);
         }
+        let mut listed = a.held.iter().flatten();
         let chosen = match source {
-            None => a.held[0]?,
-            Some(word) => *a.held.iter().flatten().find(|h| h.source.word() == word)?,
+            None => listed.next(),
+            Some(word) => listed.find(|h| h.source.word() == word),
         };
-        let funded = share_up(chosen.initial, approved, a.facts.amount)?;
+        let chosen = *chosen.ok_or(BAD)?;
+        let funded = share_up(chosen.initial, approved, a.facts.amount).ok_or(BAD)?;
         let financial = a.facts.class == Class::Financial;
         let state = if financial { State::Cleared } else { State::Approved };
         let cleared = if financial { approved } else { 0 };
         let mut lines = Lines::new(self);
         let mut changes = Changes::new();
-        for held in a.held.iter().flatten() {
-            let settled = held.source == chosen.source;
-            let stays = if settled { funded } else { 0 };
-            lines.release(held.source, Money::new(held.now.checked_sub(stays)?, held.currency));
-            let now = if settled && financial {
-                let billed = Money::new(approved, currency);
-                lines.clear(a.facts.card, held.source, Money::new(funded, held.currency), billed);
-                0
-            } else {
-                stays
-            };
-            changes.push(Change { no: a.id.no, source: Some(held.source), held: now, cleared, state });
+        let mut change =
+            |source, held| changes.push(Change { no: a.id.no, source: Some(source), held, cleared, state });
+        for other in a.held.iter().flatten().filter(|h| h.source != chosen.source) {
+            lines.release(other.source, Money::new(other.now, other.currency));
+            change(other.source, 0);
         }
+        // The source that pays comes last: the fold keeps that one.
+        let rest = chosen.now.checked_sub(funded).filter(|rest| *rest >= 0).ok_or(BAD)?;
+        lines.release(chosen.source, Money::new(rest, chosen.currency));
+        if financial {
+            let billed = Money::new(approved, currency);
+            lines.clear(a.facts.card, chosen.source, Money::new(funded, chosen.currency), billed);
+        }
+        change(chosen.source, if financial { 0 } else { funded });
         let partial = (approved < a.facts.amount).then_some(approved);
         let balance = match (partial, chosen.source) {
-            (Some(_), Source::Account(account)) => {
-                self.account(account).map(|acc| Money::new(acc.balance.available, acc.currency))
+            // As it is once the part that was not approved is back.
+            (Some(_), Source::Account(_)) => {
+                Some(Money::new(lines.balance(chosen.source.available(), chosen.currency), chosen.currency))
             }
             _ => None,
         };
-        let postings = lines.postings;
-        Some(AnswerDecision {
-            reason: Reason::Approved,
-            outcome: PartnerOutcome::Approve,
-            partial,
-            changes,
-            postings,
-            balance,
-        })
+        let postings = lines.finish().ok_or(Reason::InvalidAmount)?;
+        let (reason, outcome) = (Reason::Approved, PartnerOutcome::Approve);
+        Ok(AnswerDecision { reason, outcome, partial, changes, postings, balance })
     }
 
     /// Everything an authorization still holds goes back.

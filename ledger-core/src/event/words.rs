@@ -113,6 +113,16 @@ words! {
     }
 }
 
+impl Kind {
+    /// True for what reserves money.
+    pub const fn holds(self) -> bool {
+        match self {
+            Self::Purchase | Self::Cash | Self::CashBack | Self::Preauthorization | Self::Incremental => true,
+            Self::Refund | Self::BalanceInquiry | Self::AccountStatus | Self::Unsupported => false,
+        }
+    }
+}
+
 words! {
     /// State of an authorization as REST shows it.
     State {

@@ -121,12 +121,6 @@ impl Book {
     /// Refuses a change of the FX position that would carry it further beyond its limit; one that brings it back is
     /// always welcome.
     fn require_fx(&self, policy: &Policy, currency: Currency, change: i64) -> Result<(), Refusal> {
-        let Some(most) = policy.fx_max.get(&currency) else { return Ok(()) };
-        let before = i128::from(self.ledger_balance(Ledger::Fx, currency));
-        let after = before + i128::from(change);
-        if after.abs() > i128::from(*most) && after.abs() > before.abs() {
-            return Err(Refusal::FxLimit);
-        }
-        Ok(())
+        if self.fx_allows(policy, currency, change) { Ok(()) } else { Err(Refusal::FxLimit) }
     }
 }
