@@ -156,7 +156,16 @@ impl Screen {
     /// Before and after.
     pub(super) fn balances(&self, rows: &[Row]) {
         let mut table = Table::new();
-        table.load_preset(presets::UTF8_HORIZONTAL_ONLY).remove_style(TableComponent::HorizontalLines);
+        table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+        // Lines above and below suffice for a few rows.
+        for line in [
+            TableComponent::HorizontalLines,
+            TableComponent::MiddleIntersections,
+            TableComponent::LeftBorderIntersections,
+            TableComponent::RightBorderIntersections,
+        ] {
+            table.remove_style(line);
+        }
         let heads = ["EUR", "opening", "credited", "taps", "released", "closing", "held", "posted", "adds up"];
         table.set_header(heads);
         for row in rows {
