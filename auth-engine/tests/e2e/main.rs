@@ -1,0 +1,18 @@
+//! The engine from outside: the real binary, real ports, a real data directory, and `contracts.md` as the judge.
+//!
+//! Owns what a card network, a partner's web server and an API client can see. It must never look inside: a test here
+//! would hold against any engine that keeps the same contracts. Tests of the list in `hostile.md` carry its numbers.
+
+mod advices;
+mod hostile_links;
+mod hostile_machine;
+mod hostile_money;
+mod hostile_partner;
+mod hostile_rest;
+mod late;
+mod repeats;
+mod replies;
+mod reversals;
+mod smoke;
+mod support;
+mod taps;
