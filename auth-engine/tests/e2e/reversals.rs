@@ -218,7 +218,7 @@ fn h13_a_reversal_may_come_while_the_partner_thinks() {
     // The partner's answer comes, is recorded, and moves nothing.
     until("the partner's late answer", || {
         let decision = world.newest(&card)["partner_decision"].clone();
-        decision["late_by_us"].as_i64().map(|_| ())
+        (decision["outcome"] == "approve").then_some(())
     });
     world.pool_has("1000.00", "0.00");
     assert_eq!(code(&wire.ask(&tap)), "05");

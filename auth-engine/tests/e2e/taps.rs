@@ -426,7 +426,7 @@ fn a_partners_notes_are_kept_with_the_tap() {
     world.rules(&["approve metadata 2000"]);
     assert_eq!(code(&wire.ask(&purchase(&card, 100))), "00", "too long is dropped, not refused");
     let decision = world.newest(&card)["partner_decision"].clone();
-    assert!(!decision["metadata"].to_string().contains("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), "{decision}");
+    assert!(!decision["metadata"].to_string().contains("xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"), "{decision}");
 }
 
 #[test]

@@ -15,6 +15,8 @@ use super::{PATIENCE, Wire, audit};
 /// What the engine is started with, beside a fresh directory and free ports.
 #[derive(Clone)]
 pub(crate) struct Setup {
+    /// Whether private addresses and plain http are allowed.
+    pub(crate) sandbox: bool,
     /// TOML lines of each link, beside its name and address.
     pub(crate) links: Vec<String>,
     /// More of the file's top level.
@@ -25,7 +27,7 @@ pub(crate) struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { links: vec![String::new()], top: String::new(), sections: String::new() }
+        Self { sandbox: true, links: vec![String::new()], top: String::new(), sections: String::new() }
     }
 }
 
@@ -207,7 +209,7 @@ impl Engine {
     /// Writes the configuration and returns its path.
     pub(crate) fn write_config(&self, data: &Path) -> PathBuf {
         let setup = self.setup.lock().expect("whole").clone();
-        let mut text = format!("data_dir = {:?}\nsandbox = true\n{}\n", data, setup.top);
+        let mut text = format!("data_dir = {data:?}\nsandbox = {}\n{}\n", setup.sandbox, setup.top);
         for (at, lines) in setup.links.iter().enumerate() {
             text += &format!("[[link]]\nname = \"net{at}\"\nlisten = \"127.0.0.1:0\"\n{lines}\n");
         }
@@ -266,6 +268,11 @@ impl Engine {
     /// SIGKILL: what a power cut does to the process.
     pub(crate) fn kill(&self) -> Ended {
         self.end(Signal::KILL)
+    }
+
+    /// Sends SIGKILL and does not wait.
+    pub(crate) fn kill_only(&self) {
+        self.with(|running| running.process.signal(Signal::KILL));
     }
 
     /// Sends SIGTERM and does not wait.
