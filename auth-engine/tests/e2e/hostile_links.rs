@@ -51,8 +51,7 @@ fn h02_frames_cut_split_and_glued() {
         wire.send_bytes(std::slice::from_ref(byte));
     }
     assert_eq!(code(&wire.reply()), "00");
-    let ten: Vec<u8> =
-        (0..10).flat_map(|_| framed(&purchase(&card, 100).encode(&spec()).expect("encodes"))).collect();
+    let ten: Vec<u8> = (0..10).flat_map(|_| framed(&purchase(&card, 100).encode(&spec()).expect("encodes"))).collect();
     wire.send_bytes(&ten);
     for _ in 0..10 {
         assert_eq!(code(&wire.reply()), "00");
@@ -120,8 +119,7 @@ fn h06_a_peer_that_never_reads_is_cut_off() {
     let engine = Engine::start(Setup { sections: "[switch]\nout_buffer = \"64KiB\"\n".to_owned(), ..Setup::default() });
     let (mut deaf, mut honest) = (engine.wire(), engine.wire());
     socket2::SockRef::from(&deaf.stream).set_recv_buffer_size(4096).expect("a socket");
-    let many: Vec<u8> =
-        (0..500).flat_map(|_| framed(&network(270).encode(&spec()).expect("encodes"))).collect();
+    let many: Vec<u8> = (0..500).flat_map(|_| framed(&network(270).encode(&spec()).expect("encodes"))).collect();
     let cut = (0..2000).any(|_| deaf.stream.write_all(&many).is_err());
     assert!(cut, "a million echoes were taken from a peer that reads nothing");
     assert_eq!(code(&honest.ask(&network(270))), "00");

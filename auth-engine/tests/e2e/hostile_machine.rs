@@ -62,7 +62,8 @@ fn h27_what_was_acknowledged_survives_kill_9() {
                         3 => advice(0x0120, &account_card, 5, "00"),
                         _ => reversal(0x0400, &said[said.len() - 3].0),
                     };
-                    let frame = super::support::iso::framed(&draft.encode(&super::support::iso::spec()).expect("encodes"));
+                    let frame =
+                        super::support::iso::framed(&draft.encode(&super::support::iso::spec()).expect("encodes"));
                     if std::io::Write::write_all(&mut wire.stream, &frame).is_err() {
                         break;
                     }
@@ -97,7 +98,8 @@ fn h27_what_was_acknowledged_survives_kill_9() {
         for (draft, bytes) in &said {
             let again = wire.ask_bytes(draft);
             let undone = reversed.iter().any(|back| {
-                super::support::iso::text(back, 90) == super::support::iso::original_data(draft) && back.mti != draft.mti
+                super::support::iso::text(back, 90) == super::support::iso::original_data(draft)
+                    && back.mti != draft.mti
             });
             if undone && draft.mti.0 == 0x0100 {
                 assert_eq!(code(&super::support::iso::read(again)), "05");
@@ -136,7 +138,8 @@ fn h27_the_state_is_the_fold_of_the_journal() {
     assert!(after["last_sequence"].as_u64() > state["last_sequence"].as_u64());
     engine.stop();
     let data = engine.data();
-    let verify = |data: &Path| Process::start(&["journal", "verify", "--json", "--data", data.to_str().expect("plain")]).end();
+    let verify =
+        |data: &Path| Process::start(&["journal", "verify", "--json", "--data", data.to_str().expect("plain")]).end();
     let verified = verify(&data);
     assert_eq!(verified.code(), Some(0), "{}{}", verified.stdout, verified.stderr);
     let told: serde_json::Value = serde_json::from_str(&verified.stdout).expect("JSON");
@@ -322,7 +325,9 @@ fn h33_the_read_model_is_rebuilt_or_refused() {
 
 #[test]
 fn a_configuration_that_is_wrong_is_2_and_one_line() {
-    for (text, word) in [("unknown_key = 1\n", "unknown_key"), ("drain_timeout = \"soon\"\n", "drain_timeout"), ("[", "engine.toml")] {
+    for (text, word) in
+        [("unknown_key = 1\n", "unknown_key"), ("drain_timeout = \"soon\"\n", "drain_timeout"), ("[", "engine.toml")]
+    {
         let engine = Engine::prepare(Setup { top: text.to_owned(), ..Setup::default() });
         let ended = engine.refused();
         assert_eq!(ended.code(), Some(2), "{}", ended.stderr);

@@ -117,8 +117,7 @@ fn h16_withdrawals_and_payouts_race_taps() {
     let card = world.card(json!({"type": "pool", "pool_id": pool}));
     let (account_card, account) = world.account_card("100.00");
     let out = json!({"amount": money("3.00", "EUR"), "reference": "out"});
-    let pay =
-        json!({"account_id": account, "amount": money("3.00", "EUR"), "beneficiary": "PT50", "reference": "out"});
+    let pay = json!({"account_id": account, "amount": money("3.00", "EUR"), "beneficiary": "PT50", "reference": "out"});
     let taken = |path: String, body: &serde_json::Value| {
         let answers = (0..40).map(|_| world.as_partner(&path, body));
         answers

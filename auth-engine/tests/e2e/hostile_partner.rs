@@ -16,8 +16,13 @@ fn h18_a_partner_that_cannot_be_reached() {
         format!("http://{}/decide", listener.local_addr().expect("bound"))
     };
     let tls = good.replace("http://", "https://");
-    let cases = [(dead.as_str(), "approve"), ("http://nowhere.invalid/decide", "approve"), (tls.as_str(), "approve"),
-        (good.as_str(), "reset"), (good.as_str(), "close")];
+    let cases = [
+        (dead.as_str(), "approve"),
+        ("http://nowhere.invalid/decide", "approve"),
+        (tls.as_str(), "approve"),
+        (good.as_str(), "reset"),
+        (good.as_str(), "close"),
+    ];
     for (url, rule) in cases {
         world.terms(json!({"decision_url": url}));
         world.rules(&[rule]);
@@ -61,7 +66,8 @@ fn h19_a_partner_that_answers_nonsense() {
     let (card, mut wire) = (world.pool_card(), world.wire());
     world.terms(json!({"decision_timeout_ms": 250}));
     let silent = [("silent", "91", "partner_timeout"), ("drip", "91", "partner_timeout")];
-    let wrong = ["huge", "redirect", "redirect http://127.0.0.1:1/", "html", "misspelt", "deep", "garbage", "status 500"];
+    let wrong =
+        ["huge", "redirect", "redirect http://127.0.0.1:1/", "html", "misspelt", "deep", "garbage", "status 500"];
     let wrong = wrong.map(|rule| (rule, "96", "partner_bad_response"));
     for (rule, expected, reason) in silent.into_iter().chain(wrong) {
         world.rules(&[rule]);
@@ -132,9 +138,18 @@ fn h22_private_addresses_are_refused_outside_the_sandbox() {
         ..Setup::default()
     });
     engine.run();
-    let urls = ["http://example.com/decide", "https://127.0.0.1/decide", "https://10.0.0.1/decide",
-        "https://192.168.1.1/x", "https://169.254.169.254/latest", "https://[::1]/x", "https://[fe80::1]/x",
-        "https://[::ffff:127.0.0.1]/x", "https://0.0.0.0/x", "https://100.64.0.1/x"];
+    let urls = [
+        "http://example.com/decide",
+        "https://127.0.0.1/decide",
+        "https://10.0.0.1/decide",
+        "https://192.168.1.1/x",
+        "https://169.254.169.254/latest",
+        "https://[::1]/x",
+        "https://[fe80::1]/x",
+        "https://[::ffff:127.0.0.1]/x",
+        "https://0.0.0.0/x",
+        "https://100.64.0.1/x",
+    ];
     for url in urls {
         let body = json!({"name": "P", "decision_url": url});
         let answer = engine.call("POST", "/v1/partners", Some(&engine.operator()), Some(&body));

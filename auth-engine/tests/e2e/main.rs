@@ -4,6 +4,7 @@
 //! would hold against any engine that keeps the same contracts. Tests of the list in `hostile.md` carry its numbers.
 
 mod advices;
+mod books;
 mod hostile_links;
 mod hostile_machine;
 mod hostile_money;

@@ -2,7 +2,7 @@
 
 use iso_codec::{Draft, Mti};
 
-use super::support::iso::{fresh, framed, network, spec, text};
+use super::support::iso::{framed, fresh, network, spec, text};
 use super::support::{World, advice, code, de, exactly, message, purchase, reversal, until};
 
 /// Everything that is returned unchanged, and everything that never is.
@@ -27,8 +27,7 @@ fn rich(draft: &mut Draft, pan: &str, expiry: &str) {
         .set_text(62, "BATCH 7");
 }
 
-const RICH_REPLY: [u8; 24] =
-    [2, 3, 4, 5, 6, 7, 9, 10, 11, 15, 16, 20, 28, 32, 33, 37, 39, 41, 48, 49, 50, 51, 62, 63];
+const RICH_REPLY: [u8; 24] = [2, 3, 4, 5, 6, 7, 9, 10, 11, 15, 16, 20, 28, 32, 33, 37, 39, 41, 48, 49, 50, 51, 62, 63];
 
 fn with(mut elements: Vec<u8>, more: &[u8]) -> Vec<u8> {
     elements.extend_from_slice(more);
@@ -90,7 +89,15 @@ fn additional_data_comes_back_as_class_and_three_sub_elements() {
     type Subs = &'static [(&'static str, &'static str)];
     let cases: [(Subs, Option<&str>); 5] = [
         (
-            &[("TCC", "R"), ("63", "MCC9999991122  "), ("20", "S"), ("61", "10001"), ("43", "2"), ("42", "0103210"), ("92", "123")],
+            &[
+                ("TCC", "R"),
+                ("63", "MCC9999991122  "),
+                ("20", "S"),
+                ("61", "10001"),
+                ("43", "2"),
+                ("42", "0103210"),
+                ("92", "123"),
+            ],
             Some("R420701032104301263"),
         ),
         (&[("42", "0103210"), ("61", "00000")], Some("42070103210")),
@@ -157,7 +164,11 @@ fn network_messages_are_answered_by_their_function() {
         exactly(&reply, &[7, 11, 33, 39, 63, 70]);
     }
     let mut full = network(270);
-    full.set_text(15, "1122").set_text(37, "000000000042").set_text(48, "T").set_text(94, "M000042").set_text(96, "12345678");
+    full.set_text(15, "1122")
+        .set_text(37, "000000000042")
+        .set_text(48, "T")
+        .set_text(94, "M000042")
+        .set_raw(96, [7u8; 8]);
     exactly(&wire.ask(&full), &[7, 11, 33, 39, 63, 70, 94, 96]);
     for function in [161, 162, 0, 999, 301] {
         let reply = wire.ask(&network(function));

@@ -188,12 +188,7 @@ impl Engine {
     /// A directory with a configuration, nothing started.
     pub(crate) fn prepare(setup: Setup) -> Arc<Self> {
         let dir = tempfile::tempdir().expect("a directory");
-        Arc::new(Self {
-            dir,
-            setup: Mutex::new(setup),
-            running: Mutex::new(None),
-            key: Mutex::new(String::new()),
-        })
+        Arc::new(Self { dir, setup: Mutex::new(setup), running: Mutex::new(None), key: Mutex::new(String::new()) })
     }
 
     /// Where the engine keeps its data.

@@ -212,6 +212,7 @@ pub(crate) fn reversal(mti: u16, of: &Draft) -> Draft {
         .set_text(63, format!("MCC{number:06}"))
         .set_text(90, original_data(of));
     draft.remove(61);
+    draft.remove(38);
     draft
 }
 

@@ -7,7 +7,7 @@ pub(crate) mod rest;
 pub(crate) mod world;
 
 pub(crate) use engine::{Engine, Setup, shared};
-pub(crate) use iso::{Wire, advice, code, de, message, exactly, purchase, reversal};
+pub(crate) use iso::{Wire, advice, code, de, exactly, message, purchase, reversal};
 pub(crate) use rest::{Answer, money};
 pub(crate) use world::{Card, World};
 

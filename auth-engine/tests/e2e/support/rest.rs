@@ -96,12 +96,8 @@ impl Engine {
             None if call.method == "POST" => agent.run(request.body(Vec::new()).expect("a request"))?,
             None => agent.run(request.body(()).expect("a request"))?,
         };
-        let content_type = response
-            .headers()
-            .get("content-type")
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-            .to_owned();
+        let content_type =
+            response.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
         let text = response.body_mut().read_to_string()?;
         let status = response.status().as_u16();
         if !(call.method == "POST" && call.path == "/v1/cards" && status == 201) {

@@ -47,15 +47,8 @@ impl World {
         let secret = word(&partner, "webhook_secret");
         let partner = word(&partner, "id");
         let key = word(&engine.post(&format!("/v1/partners/{partner}/keys"), &json!({})), "key");
-        let world = Self {
-            engine: Arc::clone(engine),
-            sample,
-            partner,
-            key,
-            secret,
-            user: String::new(),
-            pool: String::new(),
-        };
+        let world =
+            Self { engine: Arc::clone(engine), sample, partner, key, secret, user: String::new(), pool: String::new() };
         let user = world.new_user();
         let pool = world.new_pool("EUR", "1000.00");
         Self { user, pool, ..world }
@@ -83,8 +76,7 @@ impl World {
 
     /// A pool with money in it.
     pub(crate) fn new_pool(&self, currency: &str, amount: &str) -> String {
-        let body =
-            json!({"partner_id": self.partner, "currency": currency, "minimum_balance": money("0", currency)});
+        let body = json!({"partner_id": self.partner, "currency": currency, "minimum_balance": money("0", currency)});
         let pool = word(&self.engine.post("/v1/pools", &body), "id");
         if amount.bytes().any(|b| (b'1'..=b'9').contains(&b)) {
             self.top_up(&pool, amount, currency);
