@@ -68,7 +68,7 @@ pub(super) const KEYS: &[Key] = &[
     key("link.*.idle_timeout", Kind::Span(10, 7 * DAY), "15m"),
     key("rest.listen", Kind::Address, "127.0.0.1:8080"),
     key("keys.master_file", Kind::Text, "master.key"),
-    key("journal.segment", Kind::Size(MIB, 4 * GIB), "64MiB"),
+    key("journal.segment", Kind::Size(MIB, 2 * GIB), "64MiB"),
     key("journal.archive_dir", Kind::Text, ""),
     key("journal.dedup_window", Kind::Span(SECOND, 30 * DAY), "1h"),
     key("journal.dedup_max", Kind::Whole(1, 1_000_000_000), "50000000"),

@@ -304,7 +304,7 @@ pub(super) fn ask_body(
                 partial_approval_supported: partial_supported,
             },
             network: AskNetwork {
-                name: "mastercard",
+                name: &network.name,
                 stan: network.stan.as_deref().unwrap_or_default(),
                 retrieval_reference: network.retrieval_reference.as_deref(),
                 reference: network.reference.as_deref(),

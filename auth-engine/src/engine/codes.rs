@@ -57,7 +57,36 @@ pub fn advice_de39(reason: Reason) -> [u8; 2] {
         Reason::UnknownCard => *b"14",
         Reason::FormatError => *b"30",
         Reason::ChangedRepeat => *b"94",
-        _ => *b"96",
+        // It could not be booked: no rate, no room in the books, an unknown currency. The network sends it again.
+        Reason::RateMissing
+        | Reason::FxLimit
+        | Reason::InvalidAmount
+        | Reason::UnsupportedCurrency
+        | Reason::Overloaded
+        | Reason::Draining => *b"96",
+        // Rules that no advice is put to.
+        Reason::NotSignedOn
+        | Reason::CardFrozen
+        | Reason::CardInactive
+        | Reason::CardLost
+        | Reason::CardStolen
+        | Reason::CardClosed
+        | Reason::ExpiredCard
+        | Reason::PartnerSuspended
+        | Reason::UserSuspended
+        | Reason::KycNotApproved
+        | Reason::ServiceNotEnabled
+        | Reason::UnsupportedType
+        | Reason::InquiryNotPermitted
+        | Reason::InsufficientFunds
+        | Reason::PoolInsufficient
+        | Reason::PoolSuspended
+        | Reason::PartnerDeclined
+        | Reason::PartnerTimeout
+        | Reason::PartnerUnreachable
+        | Reason::PartnerBadResponse
+        | Reason::Interrupted
+        | Reason::AnsweredLate => *b"96",
     }
 }
 

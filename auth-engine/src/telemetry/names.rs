@@ -25,6 +25,8 @@ pub const SHED: &str = "auth_shed_total";
 pub const LATE_REPLIES: &str = "auth_late_replies_suppressed_total";
 /// Replies that could not be handed to their connection, by reason.
 pub const REPLIES_UNDELIVERED: &str = "auth_replies_undelivered_total";
+/// Steps of the wall clock that shard time did not follow.
+pub const CLOCK_STEPS: &str = "clock_steps_total";
 /// What came of asking partners.
 pub const PARTNER_DECISIONS: &str = "partner_decisions_total";
 /// Time from ask to answer or deadline, seconds.
@@ -87,6 +89,7 @@ pub(super) fn describe() {
     describe_gauge!(POOL_AVAILABLE, "Available balance, in whole units of the currency");
     describe_gauge!(POOL_HELD, "Held balance, in whole units of the currency");
     describe_gauge!(POOL_BELOW_MINIMUM, "1 when the pool is below its minimum balance");
+    describe_counter!(CLOCK_STEPS, Unit::Count, "Steps of the wall clock that shard time did not follow");
     describe_gauge!(BOOK_CARDS, Unit::Count, "Cards in the book");
     describe_gauge!(BOOK_OPEN_HOLDS, Unit::Count, "Open holds in the book");
     describe_counter!(REST_REQUESTS, Unit::Count, "REST requests, by route and status");
@@ -108,7 +111,8 @@ pub fn reply_undelivered(reason: &'static str) {
     counter!(REPLIES_UNDELIVERED, "reason" => reason).increment(1);
 }
 
-/// `partner_decisions_total{partner,result}`; `result` is `approve`, `decline` or a `partner_…` reason.
+/// `partner_decisions_total{partner,result}`; `result` is `approve`, `decline`, `timeout`,
+/// `unreachable`, `bad_response` or `late`.
 pub fn partner_decisions(partner: &str, result: &'static str) -> Counter {
     counter!(PARTNER_DECISIONS, "partner" => partner.to_owned(), "result" => result)
 }
@@ -116,6 +120,11 @@ pub fn partner_decisions(partner: &str, result: &'static str) -> Counter {
 /// `partner_decision_seconds{partner}`.
 pub fn partner_seconds(partner: &str) -> Histogram {
     histogram!(PARTNER_SECONDS, "partner" => partner.to_owned())
+}
+
+/// Counts one `clock_steps_total`.
+pub fn clock_step() {
+    counter!(CLOCK_STEPS).increment(1);
 }
 
 /// Counts one `journal_segment_stalls_total`.
