@@ -1,2 +1,59 @@
-//! Benches.
-fn main() {}
+//! The harness that measures the engine and tries to break it, as a program of its own: it starts the real
+//! binary, speaks to it over real sockets, and believes only what comes back.
+//!
+//! This file owns the command line. It must never be needed to run the engine, and nothing here is trusted by it.
+
+mod client;
+mod crash;
+mod engine;
+mod fault;
+mod fixture;
+mod floor;
+mod latency;
+mod measure;
+mod messages;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Floors, latencies and crashes of the authorization engine, on the real binary over real sockets.
+#[derive(Debug, Parser)]
+#[command(
+    name = "benches",
+    version,
+    propagate_version = true,
+    after_help = "Example:\n  cargo build --release -p auth-engine -p benches\n  target/release/benches latency\n  target/release/benches crash --rounds 20\n\nExit codes: 0 as asked; 1 the engine broke a promise; 2 the harness could not run."
+)]
+struct Root {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// One tap in flight, account-funded, warm: p50 and p99 beside the floor's, interleaved in one run
+    Latency(latency::Args),
+    /// Kills the engine under load, again and again, and checks every acknowledged answer and every cent
+    Crash(crash::Args),
+    /// The floor alone: TCP echo + append + fdatasync of the same bytes, the least that any durable engine costs
+    Floor(floor::Args),
+    /// The floor's server, a process of its own (started by `latency` and `floor`)
+    #[command(hide = true)]
+    FloorServer(floor::ServerArgs),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Root::parse().command {
+        Command::Latency(args) => latency::run(&args),
+        Command::Crash(args) => crash::run(&args),
+        Command::Floor(args) => floor::run(&args),
+        Command::FloorServer(args) => floor::serve(&args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(fault) => {
+            eprintln!("error: {fault}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The floor: a blocking TCP echo that appends the request to a file full of zeros and syncs it before it answers.
+//! Nothing durable can be faster in this shape, so every figure is told as a ratio to it. It must stay free of
+//! anything an engine does beyond that: no decoding, no threads, no batching.
+
+use crate::client::Link;
+use crate::engine::{beside, end, lines_of, listening, spawn_bound, workplace, zeroed};
+use crate::fault::Fault;
+use crate::measure::{Series, machine, summaries};
+use clap::ValueEnum;
+use rustix::fs::{Mode, OFlags};
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+/// Zeros that are laid before the first append: a journal's segment.
+const FILE: usize = 64 << 20;
+const PAGE: usize = 4096;
+/// How long a floor may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How the floor makes bytes durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum How {
+    /// Buffered append, then `fdatasync`: the floor of every ratio.
+    Fdatasync,
+    /// 4 KiB blocks with `O_DIRECT|O_DSYNC`, for information.
+    Direct,
+}
+
+/// Arguments of `floor`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: benches floor --samples 5000")]
+pub(crate) struct Args {
+    /// Samples of each floor
+    #[arg(long, default_value_t = 2000)]
+    samples: usize,
+    /// Bytes of a request
+    #[arg(long, default_value_t = 220)]
+    request: usize,
+    /// Bytes of a reply
+    #[arg(long, default_value_t = 140)]
+    reply: usize,
+    /// Where to put the file (default: beside this program)
+    #[arg(long, value_name = "DIR")]
+    work: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `floor-server`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServerArgs {
+    /// The file to append to; it is filled with zeros first
+    #[arg(long)]
+    file: PathBuf,
+    /// Bytes of each reply
+    #[arg(long)]
+    reply: usize,
+    /// How bytes become durable
+    #[arg(long, value_enum)]
+    how: How,
+}
+
+/// Runs `floor`: both ways, in turns of 50.
+pub(crate) fn run(args: &Args) -> Result<ExitCode, Fault> {
+    let place = workplace(args.work.as_deref())?;
+    let request: Vec<u8> = (0..args.request).map(|at| u8::try_from(at % 251).unwrap_or(0)).collect();
+    let mut floors = [How::Fdatasync, How::Direct]
+        .map(|how| Floor::start(place.path(), how, args.reply).map(|floor| (floor, Series::default())));
+    for floor in floors.iter_mut().flatten() {
+        (0..200).try_for_each(|_| floor.0.sample(&request).map(drop))?;
+    }
+    let mut done = 0;
+    while done < args.samples {
+        let turn = (args.samples - done).min(50);
+        for (floor, series) in floors.iter_mut().flatten() {
+            for _ in 0..turn {
+                series.push(floor.sample(&request)?);
+            }
+        }
+        done += turn;
+    }
+    let [buffered, direct] = floors;
+    let (_, buffered) = buffered?;
+    let mut rows = vec![buffered.summary("floor: append + fdatasync")];
+    match direct {
+        Ok((_, series)) => rows.push(series.summary("O_DIRECT|O_DSYNC, 4 KiB")),
+        Err(fault) => eprintln!("no figure for O_DIRECT: {fault}"),
+    }
+    if args.json {
+        println!(
+            "{}",
+            serde_json::json!({ "machine": machine(), "request": args.request, "reply": args.reply, "floors": rows })
+        );
+    } else {
+        println!("{}; {} bytes in, {} bytes out, one in flight, in turns of 50", machine(), args.request, args.reply);
+        println!("{}", summaries(&rows.iter().collect::<Vec<_>>()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A floor server in a process of its own, and a connection to it. Dropping it ends the process.
+pub(crate) struct Floor {
+    child: Child,
+    link: Link,
+    reply: Vec<u8>,
+}
+
+impl Floor {
+    /// Starts a server whose file lies in `dir`, and connects.
+    pub(crate) fn start(dir: &Path, how: How, reply: usize) -> Result<Floor, Fault> {
+        let name = match how {
+            How::Fdatasync => "fdatasync",
+            How::Direct => "direct",
+        };
+        let mut command = Command::new(beside("benches")?);
+        command.args(["floor-server", "--how", name, "--reply", &reply.to_string(), "--file"]);
+        command.arg(dir.join(format!("floor-{name}"))).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = spawn_bound(&mut command).map_err(Fault::io("starting the floor's server"))?;
+        let line = lines_of(&mut child).recv_timeout(PATIENCE).unwrap_or_default();
+        let connected = match listening(&line) {
+            Some(addr) => Link::connect(addr, PATIENCE).map_err(Fault::io("connecting to the floor's server")),
+            None => Err(Fault::Engine(format!("the floor's server ({name}) did not start"))),
+        };
+        match connected {
+            Ok(link) => Ok(Floor { child, link, reply: Vec::new() }),
+            Err(fault) => {
+                end(&mut child);
+                Err(fault)
+            }
+        }
+    }
+
+    /// One exchange, and how long it took.
+    pub(crate) fn sample(&mut self, request: &[u8]) -> Result<Duration, Fault> {
+        let from = Instant::now();
+        self.link.exchange(request, &mut self.reply).map_err(Fault::io("an exchange with the floor's server"))?;
+        Ok(from.elapsed())
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+/// Runs `floor-server`: one connection at a time, until it is killed.
+pub(crate) fn serve(args: &ServerArgs) -> Result<ExitCode, Fault> {
+    let mut journal = Appender::open(&args.file, args.how)?;
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(Fault::io("listening on 127.0.0.1"))?;
+    let addr = listener.local_addr().map_err(Fault::io("the floor's own address"))?;
+    println!("floor listening on {addr}");
+    loop {
+        let (stream, _) = listener.accept().map_err(Fault::io("accepting a connection"))?;
+        match echo(stream, &mut journal, args.reply) {
+            Ok(()) => {}
+            // The peer is done; the next one may come.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            Err(error) => return Err(Fault::Io { what: "the floor's exchange".to_owned(), source: error }),
+        }
+    }
+}
+
+fn echo(mut stream: TcpStream, journal: &mut Appender, reply: usize) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let length = u16::try_from(reply).map_err(|_| io::Error::other("a reply over 65,535 bytes"))?;
+    let mut request = Vec::new();
+    let mut out = length.to_be_bytes().to_vec();
+    loop {
+        let mut length = [0u8; 2];
+        stream.read_exact(&mut length)?;
+        request.resize(usize::from(u16::from_be_bytes(length)), 0);
+        stream.read_exact(&mut request)?;
+        journal.append(&request)?;
+        out.truncate(2);
+        out.extend(request.iter().copied().cycle().take(reply));
+        stream.write_all(&out)?;
+    }
+}
+
+/// A page where `O_DIRECT` wants it.
+#[repr(C, align(4096))]
+struct Page([u8; PAGE]);
+
+/// Appends to a file of zeros and starts again at its end.
+struct Appender {
+    file: File,
+    at: usize,
+    page: Option<Box<Page>>,
+}
+
+impl Appender {
+    fn open(path: &Path, how: How) -> Result<Appender, Fault> {
+        let file = zeroed(path, FILE)?;
+        match how {
+            How::Fdatasync => Ok(Appender { file, at: 0, page: None }),
+            How::Direct => {
+                let flags = OFlags::WRONLY | OFlags::DIRECT | OFlags::DSYNC | OFlags::CLOEXEC;
+                let opened = rustix::fs::open(path, flags, Mode::empty());
+                let file =
+                    opened.map_err(|e| Fault::io(format!("opening {} with O_DIRECT", path.display()))(e.into()))?;
+                Ok(Appender { file: file.into(), at: 0, page: Some(Box::new(Page([0; PAGE]))) })
+            }
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.page {
+            None => {
+                let at = claim(&mut self.at, bytes.len());
+                self.file.write_all_at(bytes, at)?;
+                self.file.sync_data()
+            }
+            Some(page) => bytes.chunks(PAGE).try_for_each(|chunk| {
+                page.0.fill(0xA5);
+                page.0.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
+                self.file.write_all_at(&page.0, claim(&mut self.at, PAGE))
+            }),
+        }
+    }
+}
+
+/// Where the next bytes go: never beyond the zeros.
+fn claim(at: &mut usize, length: usize) -> u64 {
+    if *at + length > FILE {
+        *at = 0;
+    }
+    let here = *at;
+    *at += length;
+    u64::try_from(here).unwrap_or(0)
+}
