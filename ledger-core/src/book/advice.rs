@@ -172,8 +172,8 @@ impl Book {
         // A pending choice is settled on its first source by the advice.
         let held = *open.held.iter().flatten().next().ok_or(Reason::InvalidAmount)?;
         let set = match held.rate {
-            // The rate frozen in the hold, as long as the advice speaks of the same currency.
-            Some(rate) if open.facts.currency == Some(currency) => {
+            // The rate frozen in the hold, as long as the advice speaks of the currency that it was frozen for.
+            Some(rate) if open.whole().is_some_and(|whole| whole.currency == currency) => {
                 let minor = rate.convert(tap.amount, currency, held.currency, Round::HoldUp);
                 let amount = Money::new(minor.ok_or(Reason::InvalidAmount)?, held.currency);
                 Hold { source: held.source, amount, rate: Some(rate) }

@@ -100,7 +100,7 @@ impl Book {
         Ok(())
     }
 
-    /// Moves the money. The lines were checked.
+    /// Moves the money. The lines were checked: their sum fits, so a step on the way may wrap and comes back.
     pub(super) fn post(&mut self, postings: &Postings) {
         for line in postings.lines() {
             let delta = own_sign(line);
@@ -108,8 +108,8 @@ impl Book {
                 Ledger::PoolAvailable(i) | Ledger::PoolHeld(i) => {
                     if let Some(pool) = usize::try_from(i).ok().and_then(|i| self.pools.get_mut(i)) {
                         match line.ledger {
-                            Ledger::PoolHeld(_) => pool.balance.held += delta,
-                            _ => pool.balance.available += delta,
+                            Ledger::PoolHeld(_) => pool.balance.held = pool.balance.held.wrapping_add(delta),
+                            _ => pool.balance.available = pool.balance.available.wrapping_add(delta),
                         }
                     }
                     self.touch(Source::Pool(i));
@@ -117,15 +117,15 @@ impl Book {
                 Ledger::AccountAvailable(i) | Ledger::AccountHeld(i) => {
                     if let Some(account) = usize::try_from(i).ok().and_then(|i| self.accounts.get_mut(i)) {
                         match line.ledger {
-                            Ledger::AccountHeld(_) => account.balance.held += delta,
-                            _ => account.balance.available += delta,
+                            Ledger::AccountHeld(_) => account.balance.held = account.balance.held.wrapping_add(delta),
+                            _ => account.balance.available = account.balance.available.wrapping_add(delta),
                         }
                     }
                     self.touch(Source::Account(i));
                 }
                 general => {
                     let balance = self.general.entry((general, line.currency)).or_insert(0);
-                    *balance += delta;
+                    *balance = balance.wrapping_add(delta);
                     if *balance == 0 {
                         self.general.remove(&(general, line.currency));
                     }

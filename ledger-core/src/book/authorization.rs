@@ -114,6 +114,11 @@ impl Authorization {
         own.chain(self.aliases.iter().map(|alias| (alias.class, &alias.trace)))
     }
 
+    /// True when a 0200 or 0220 cleared it, so that a reversal may bring it back; what a clearing file settled stays.
+    pub fn cleared_itself(&self) -> bool {
+        self.known_by().any(|(class, _)| matches!(class, Class::Financial | Class::FinancialAdvice))
+    }
+
     /// True when it was approved under this DE38.
     pub fn has_code(&self, code: u32) -> bool {
         self.reply.is_some_and(|r| r.approval_code == code) || self.aliases.iter().any(|a| a.approval_code == code)

@@ -128,6 +128,7 @@ impl<'a> Lines<'a> {
     /// The lines, when every balance they touch has room for them. Amounts come from strangers: what does not fit
     /// is refused here, so that it can never break the fold.
     pub(super) fn finish(self) -> Option<Postings> {
+        debug_assert!(self.postings.balance(), "lines sum to zero in each currency");
         self.book.require_room(&self.postings).ok()?;
         Some(self.postings)
     }

@@ -118,7 +118,9 @@ impl Book {
 
     pub(super) fn pick(&self, key: FindBy, fits: impl Fn(&Authorization) -> bool) -> Option<No> {
         let candidates = self.finder.find(key).filter_map(|no| self.authorization(no)).filter(|a| fits(a));
-        candidates.max_by_key(|a| (a.is_open() || a.state == State::Cleared, a.id.no)).map(|a| a.id.no)
+        candidates
+            .max_by_key(|a| (a.is_open() || (a.state == State::Cleared && a.cleared_itself()), a.id.no))
+            .map(|a| a.id.no)
     }
 
     /// The tap that a 0190 means: class, card, DE7, DE11, DE32.
@@ -148,8 +150,8 @@ impl Book {
             State::Pending | State::Approved | State::PartiallyReversed => {
                 self.release_into(a, State::Reversed, lines, changes);
             }
-            // Cleared by clearing is final; a 0200 was cleared by itself and comes back from the scheme.
-            State::Cleared if is_financial(a.facts.class) => {
+            // Cleared by clearing is final; a 0200 or 0220 cleared by itself and comes back from the scheme.
+            State::Cleared if a.cleared_itself() => {
                 if let Some(change) = self.uncleared(a, 0, State::Reversed, lines) {
                     changes.push(change);
                 }
@@ -164,9 +166,10 @@ impl Book {
     fn uncleared(&self, a: &Authorization, stays: i64, state: State, lines: &mut Lines<'_>) -> Option<Change> {
         let held = a.held.iter().flatten().next()?;
         let whole = a.whole()?;
-        // The last part takes the rest: what is back is the difference of two roundings of the same whole.
-        let before = share_up(held.initial, a.cleared, whole.minor)?;
-        let after = share_up(held.initial, stays, whole.minor)?;
+        // The last part takes the rest: what is back is the difference of two roundings of the same whole. Of nothing,
+        // every part is nothing.
+        let part = |cleared| if whole.minor == 0 { Some(0) } else { share_up(held.initial, cleared, whole.minor) };
+        let (before, after) = (part(a.cleared)?, part(stays)?);
         let funded = Money::new(before.checked_sub(after)?, held.currency);
         let billed = Money::new(a.cleared.checked_sub(stays)?, whole.currency);
         if a.facts.kind == Kind::Refund {
@@ -208,7 +211,7 @@ impl Book {
                     state,
                 });
             }
-            State::Cleared if is_financial(a.facts.class) => {
+            State::Cleared if a.cleared_itself() => {
                 let stays = match keep_billing {
                     Some(billing) => billing,
                     None => share_up(approved, keep, transaction)?,
