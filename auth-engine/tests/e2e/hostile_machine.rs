@@ -334,3 +334,34 @@ fn a_configuration_that_is_wrong_is_2_and_one_line() {
         assert!(ended.error().contains(word), "{}", ended.stderr);
     }
 }
+
+#[test]
+fn h27_many_segments_are_one_journal() {
+    let sections = "[journal]\nsegment = \"1MiB\"\nmax_batch = \"256KiB\"\n".to_owned();
+    let engine = Engine::start(Setup { sections, ..Setup::default() });
+    let world = World::on(&engine);
+    let (card, account) = world.account_card("100.00");
+    let (mut first, mut last) = (None, None);
+    for _ in 0..2 {
+        let mut wire = engine.wire();
+        for _ in 0..40 {
+            let taps: Vec<Draft> = (0..100).map(|_| purchase(&card, 1)).collect();
+            taps.iter().for_each(|tap| wire.send(tap));
+            for tap in taps {
+                let bytes = wire.reply_bytes();
+                assert_eq!(code(&super::support::iso::read(bytes.clone())), "00");
+                first.get_or_insert((tap.clone(), bytes.clone()));
+                last = Some((tap, bytes));
+            }
+        }
+        engine.kill();
+        engine.run();
+    }
+    let files = segments(&engine.data());
+    assert!(files.len() > 3, "several segments were filled: {files:?}");
+    let mut wire = engine.wire();
+    for (tap, bytes) in [first, last].into_iter().flatten() {
+        assert_eq!(wire.ask_bytes(&tap), bytes, "answered from whichever segment it is in");
+    }
+    world.account_has(&account, "20.00", "80.00");
+}

@@ -4,7 +4,7 @@ use iso_codec::Draft;
 use serde_json::json;
 
 use super::support::iso::{fresh, original_data, replacement, text};
-use super::support::{Card, World, advice, code, de, message, purchase, reversal, until};
+use super::support::{Card, Engine, Setup, World, advice, code, de, message, money, purchase, reversal, until};
 
 fn part(mut draft: Draft, transaction: u64, billing: u64) -> Draft {
     draft.set_text(95, replacement(transaction, billing));
@@ -275,4 +275,78 @@ fn an_increment_reverses_by_its_own_share() {
     world.pool_has("990.00", "10.00");
     assert_eq!(code(&wire.ask(&reversal(0x0400, &first))), "00");
     world.pool_has("1000.00", "0.00");
+}
+
+#[test]
+fn a_pending_choice_gives_both_sources_back() {
+    let world = World::shared();
+    let (mut wire, mut second) = (world.wire(), world.wire());
+    let (card, account) = world.choice_card("20.00");
+    world.rules(&["delay 600ms", "approve source account"]);
+    let tap = purchase(&card, 1250);
+    wire.send(&tap);
+    until("both holds", || (world.account_balance(&account).1 == "12.50").then_some(()));
+    world.pool_has("987.50", "12.50");
+    assert_eq!(code(&second.ask(&reversal(0x0400, &tap))), "00");
+    assert_eq!(code(&wire.reply()), "05");
+    world.pool_has("1000.00", "0.00");
+    world.account_has(&account, "20.00", "0.00");
+}
+
+#[test]
+fn what_overtook_its_original_is_remembered_across_a_restart() {
+    let engine = Engine::start(Setup::default());
+    let world = World::on(&engine);
+    let card = world.pool_card();
+    let (tap, kept) = (purchase(&card, 1250), purchase(&card, 1000));
+    let mut wire = engine.wire();
+    assert_eq!(code(&wire.ask(&reversal(0x0400, &tap))), "00");
+    assert_eq!(code(&wire.ask(&kept)), "00");
+    engine.kill();
+    engine.run();
+    let mut wire = engine.wire();
+    assert_eq!(code(&wire.ask(&tap)), "05");
+    let mut some = reversal(0x0400, &kept);
+    some.set_text(95, replacement(400, 0));
+    assert_eq!(code(&wire.ask(&some)), "00");
+    world.pool_has("996.00", "4.00");
+    engine.kill();
+    engine.run();
+    let mut wire = engine.wire();
+    let mut changed = kept.clone();
+    changed.set_text(4, "000000001001");
+    assert_eq!(code(&wire.ask(&changed)), "94", "after a restart too");
+    assert_eq!(code(&wire.ask(&reversal(0x0400, &kept))), "00");
+    world.pool_has("1000.00", "0.00");
+}
+
+#[test]
+fn a_converted_hold_is_released_in_proportion_and_to_the_last_unit() {
+    let engine = Engine::start(Setup::default());
+    let world = World::on(&engine);
+    let rate = |rate: &str| engine.put("/v1/rates/EUR-USDC", &json!({"rate": rate, "markup_bps": 0}));
+    rate("1.1");
+    let coins = world.new_pool("USDC", "100.000000");
+    let card = world.card(json!({"type": "pool", "pool_id": coins, "account_currency": "EUR"}));
+    let mut wire = engine.wire();
+    let tap = purchase(&card, 1001);
+    assert_eq!(code(&wire.ask(&tap)), "00");
+    let has = |available: &str, held: &str| {
+        assert_eq!(world.pool_balance(&coins), (available.to_owned(), held.to_owned()));
+    };
+    has("88.989000", "11.011000");
+    // The book's rate changes; the hold keeps its own.
+    rate("2");
+    assert_eq!(code(&wire.ask(&part(reversal(0x0400, &tap), 333, 0))), "00");
+    // 11.011 x 3.33 / 10.01
+    has("96.337000", "3.663000");
+    assert_eq!(world.newest(&card)["held"], money("3.663000", "USDC"));
+    assert_eq!(code(&wire.ask(&reversal(0x0400, &tap))), "00");
+    has("100.000000", "0.000000");
+    // Cleared at once, and back.
+    let tap = message(0x0200, &card, 1000);
+    assert_eq!(code(&wire.ask(&tap)), "00");
+    has("80.000000", "0.000000");
+    assert_eq!(code(&wire.ask(&reversal(0x0400, &tap))), "00");
+    has("100.000000", "0.000000");
 }

@@ -299,6 +299,10 @@ fn a_partial_approval_says_what_was_approved() {
     // The whole amount is no part of it.
     assert_eq!(code(&wire.ask(&able(purchase(&card, 500)))), "00");
     world.pool_has("985.00", "15.00");
+    // Financial: the part is cleared, nothing stays held.
+    let reply = wire.ask(&able(message(0x0200, &card, 1250)));
+    assert_eq!((code(&reply).as_str(), de(&reply, 4).as_deref()), ("10", Some("000000000500")));
+    world.pool_has("980.00", "15.00");
     // A terminal that cannot, more than was asked, nothing at all.
     let cannot = wire.ask(&purchase(&card, 1250));
     assert_eq!((code(&cannot).as_str(), de(&cannot, 54)), ("96", None));
@@ -306,7 +310,7 @@ fn a_partial_approval_says_what_was_approved() {
     assert_eq!(code(&wire.ask(&able(purchase(&card, 499)))), "96");
     world.rules(&["approve amount 0.00"]);
     assert_eq!(code(&wire.ask(&able(purchase(&card, 1250)))), "96");
-    world.pool_has("985.00", "15.00");
+    world.pool_has("980.00", "15.00");
 }
 
 #[test]
