@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ledger_core::id::No;
 
 use crate::partner::Ask;
-use crate::shard::handle::{Rendered, WriteOutcome};
+use crate::shard::handle::{Query, Rendered, WriteOutcome};
 use crate::switch::ConnId;
 use tokio::sync::oneshot;
 
@@ -80,7 +80,7 @@ pub enum Effect {
     /// Tell a caller what is remembered.
     Recalled(oneshot::Sender<Option<WriteOutcome>>, Option<WriteOutcome>),
     /// Run a query against the book.
-    Query(Box<dyn FnOnce(&ledger_core::book::Book, ledger_core::time::Timestamp) + Send>),
+    Query(Query),
     /// A partner was created or changed: where it is asked, and with which secrets it signs.
     Configure(u32),
 }

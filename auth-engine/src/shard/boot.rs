@@ -377,10 +377,8 @@ impl Running {
             Some(Ok(Err(stopped))) => Err(Failure::data(stopped.to_string())),
             Some(Err(_)) => Err(Failure::data("the shard's thread panicked; its message is above")),
         };
-        if result.is_err() {
-            // Nothing may be acknowledged any more, the sidecar's answers included.
-            return result;
-        }
+        // After a failure nothing may be acknowledged any more, the sidecar's answers included.
+        result?;
         self.sidecar_stop.cancel();
         if let Some(sidecar) = self.sidecar.take() {
             let _ = sidecar.join();
@@ -388,6 +386,6 @@ impl Running {
         if let Some(feeder) = self.feeder.take() {
             feeder.stop();
         }
-        result
+        Ok(())
     }
 }

@@ -52,10 +52,13 @@ pub enum WriteOutcome {
     Mismatch,
 }
 
+/// A read of the book; it sends its own answer.
+pub type Query = Box<dyn FnOnce(&Book, Timestamp) + Send>;
+
 /// What travels to the shard.
 pub enum Request {
     /// A read of the book; the closure sends its own answer.
-    Query(Box<dyn FnOnce(&Book, Timestamp) + Send>),
+    Query(Query),
     /// A write; answered when durable.
     Write(Write, oneshot::Sender<WriteOutcome>),
     /// Remembers an answer that the shard did not make itself (a sandbox tap).
