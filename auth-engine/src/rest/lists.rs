@@ -1,6 +1,7 @@
 //! Lists, statements and authorizations: what the read model answers, after it has seen every write that was answered
 //! before the request came.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -17,10 +18,12 @@ use super::Sidecar;
 use super::call::{Query, Segment, json};
 use super::keys::Caller;
 use super::problem::{Code, Problem};
+use crate::shard::chain;
 use crate::view::docs::{
     AuthorizationDoc, AuthorizationEventDoc, CardDoc, OffRampDoc, Page, PartnerDoc, PoolDoc, QuoteDoc, RateDoc,
     StatementDoc, TransferDoc, UserDoc,
 };
+use crate::view::fold::fold_authorization;
 use crate::view::{AuthorizationFilter, Outcome, PageRequest, StatementOf, View, ViewError};
 
 /// How long a list waits for the read model (contracts 4).
@@ -190,6 +193,25 @@ impl Sidecar {
         read: impl FnOnce(&View, Option<Id>) -> Result<Page<T>, ViewError> + Send + 'static,
     ) -> Result<Response, Problem> {
         Ok(json(StatusCode::OK, &self.viewed(caller, read).await?))
+    }
+
+    /// An authorization that the book still holds, from its own events: never behind. `None` when the book holds it
+    /// no more, or its chain runs through another authorization's; the read model has it then.
+    async fn chained(&self, caller: Caller, of: Id) -> Result<Option<AuthorizationDoc>, Problem> {
+        let held = self.app.shard.query(move |book, _| {
+            let held = book.authorization(of.no).filter(|a| a.id == of)?;
+            let partner = held.facts.card.and_then(|card| book.card(card)).and_then(|card| book.user(card.user));
+            // Without a card it is nobody's: operators see it.
+            partner.map_or(caller.partner.is_none(), |user| caller.sees(user.partner)).then_some(held.last_seq)
+        });
+        let Some(last_seq) = held.await? else { return Ok(None) };
+        let reader = self.app.reader.clone();
+        let walk = tokio::task::spawn_blocking(move || chain::read(&reader, last_seq));
+        let lost = |_| Problem::new(Code::Internal, "the authorization could not be read");
+        let Some(records) = walk.await.map_err(lost)? else { return Ok(None) };
+        let requests = Arc::clone(&self.app.requests);
+        let folded = self.app.shard.query(move |book, _| fold_authorization(book, &*requests, of.no, records));
+        Ok(folded.await?.map(|(doc, _)| doc))
     }
 
     async fn found<T: Serialize + Send + 'static>(
@@ -381,7 +403,10 @@ async fn authorizations(
 #[utoipa::path(get, path = "/v1/authorizations/{id}", tag = "authorizations", params(("id" = String, Path)), responses((status = 200, body = AuthorizationDoc)))]
 async fn authorization(caller: Caller, State(sidecar): State<Sidecar>, of: Segment) -> Result<Response, Problem> {
     let of = of.id(Thing::Authorization, "the authorization")?;
-    sidecar.found(caller, "the authorization", move |view, scope| view.authorization(scope, of)).await
+    match sidecar.chained(caller, of).await? {
+        Some(doc) => Ok(json(StatusCode::OK, &doc)),
+        None => sidecar.found(caller, "the authorization", move |view, scope| view.authorization(scope, of)).await,
+    }
 }
 
 /// Each state change of an authorization with its sequence, time and postings.

@@ -47,6 +47,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::shard::handle::ShardHandle;
 use crate::view::View;
 use crate::view::docs::{AccountDoc, PoolDoc};
+use crate::view::fold::Requests;
 
 use balances::Balances;
 use keys::{Caller, KeyTable};
@@ -92,6 +93,8 @@ pub struct App {
     pub reader: Reader,
     /// Opens them.
     pub keyring: Arc<Keyring>,
+    /// Opens and reads the requests behind them.
+    pub requests: Arc<dyn Requests>,
     /// From the configuration.
     pub settings: Settings,
     /// What the other parts say of themselves.

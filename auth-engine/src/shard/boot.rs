@@ -32,7 +32,7 @@ use crate::switch::PollClock;
 use crate::switch::Switch;
 use crate::telemetry::names;
 use crate::view::feed::{FeederHandle, JournalSource};
-use crate::view::fold::SealedRequests;
+use crate::view::fold::{Requests, SealedRequests};
 use crate::view::{View, ViewError};
 
 /// Requests of the sidecar that may wait for the shard.
@@ -193,10 +193,8 @@ pub fn start(config: Config) -> Result<Running, Failure> {
     let keyring = Arc::clone(engine.keyring());
     let specs = engine.book().links().iter().map(|l| load_spec(&l.spec).ok()).collect();
     let lookup = |name: &str| load_spec(name).ok();
-    let feeder = view.start(
-        Box::new(JournalSource::new(reader.clone())),
-        Arc::new(SealedRequests::new(Arc::clone(&keyring), Box::new(cached(lookup)))),
-    );
+    let sealed: Arc<dyn Requests> = Arc::new(SealedRequests::new(Arc::clone(&keyring), Box::new(cached(lookup))));
+    let feeder = view.start(Box::new(JournalSource::new(reader.clone())), Arc::clone(&sealed));
     feeder.notify(engine.journal().durable_seq());
     let balances = Arc::new(Balances::new());
     let (handle, requests) = ShardHandle::new(SHARD_QUEUE);
@@ -244,6 +242,7 @@ pub fn start(config: Config) -> Result<Running, Failure> {
         balances,
         reader,
         keyring,
+        requests: sealed,
         settings: rest::Settings { sandbox: config.sandbox, issuing_bin: config.issuing.bin.clone(), links: targets },
         health,
     };

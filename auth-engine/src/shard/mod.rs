@@ -2,6 +2,7 @@
 //! through [`handle::ShardHandle`]. [`boot`] starts and stops it with all that is around it.
 
 pub mod boot;
+pub mod chain;
 pub mod clock;
 pub mod data;
 pub mod handle;

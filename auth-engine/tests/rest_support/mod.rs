@@ -16,7 +16,7 @@ use auth_engine::rest::{App, Health, LinkTarget, Settings, keys, serve};
 use auth_engine::shard::handle::{Rendered, Request, ShardHandle, Write, WriteOutcome};
 use auth_engine::view::View;
 use auth_engine::view::feed::{FeederHandle, JournalSource};
-use auth_engine::view::fold::SealedRequests;
+use auth_engine::view::fold::{Requests, SealedRequests};
 use iso_codec::{Framing, Spec};
 use ledger_core::book::{Book, Command, Policy, Sealer};
 use ledger_core::event::admin::{Idempotent, Started};
@@ -234,8 +234,8 @@ impl Bench {
         let reader = journal.reader();
         let (view, _) = View::open(&dir.join("view"), recovery.last_seq).expect("view opens");
         let specs = Box::new(Spec::embedded);
-        let requests = Arc::new(SealedRequests::new(Arc::clone(&keyring), specs));
-        let feeder = view.start(Box::new(JournalSource::new(reader.clone())), requests);
+        let sealed: Arc<dyn Requests> = Arc::new(SealedRequests::new(Arc::clone(&keyring), specs));
+        let feeder = view.start(Box::new(JournalSource::new(reader.clone())), Arc::clone(&sealed));
         let balances = Arc::new(Balances::new());
         let mute = Arc::new(AtomicBool::new(false));
         let mut shard = Shard {
@@ -276,6 +276,7 @@ impl Bench {
             balances: Arc::clone(&balances),
             reader,
             keyring,
+            requests: sealed,
             settings: Settings { sandbox: setup.sandbox, issuing_bin: "53511012".to_owned(), links: setup.links },
             health: Arc::clone(&health),
         };
