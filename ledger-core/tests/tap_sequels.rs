@@ -5,8 +5,13 @@ mod admin_common;
 mod tap_common;
 
 use admin_common::*;
-use ledger_core::book::{Command, FundingWish, PartnerChange, PartnerVerdict, ReversalRequest, TapRequest, TapType};
-use ledger_core::event::tap::Trace;
+use ledger_core::book::{
+    Command, FundingWish, PartnerChange, PartnerVerdict, ReversalRequest, TapRequest, TapType, Violation,
+};
+use ledger_core::event::Event;
+use ledger_core::event::admin::Transfer;
+use ledger_core::event::posting::{Ledger, Postings};
+use ledger_core::event::tap::{Change, Changes, ReplyLate, Source, Trace};
 use ledger_core::event::words::{Class, Kind, Reason, State};
 use ledger_core::money::Currency;
 use tap_common::*;
@@ -374,4 +379,57 @@ fn a_quote_nobody_used_is_forgotten_an_hour_after_its_end() {
     }
     assert!(town.world.book.quote(used).is_some());
     assert_eq!(town.world.replayed().state_hash(), town.world.book.state_hash());
+}
+
+// What only a bug or a damaged journal could say.
+
+#[test]
+fn lines_on_accounts_that_do_not_exist_or_in_another_currency_are_refused() {
+    let strange = [
+        (Ledger::PoolAvailable(99), Currency::EUR),
+        (Ledger::AccountHeld(99), Currency::EUR),
+        (Ledger::PoolHeld(0), Currency::USD),
+        (Ledger::AccountAvailable(0), Currency::JPY),
+        (Ledger::Receivable(99), Currency::EUR),
+        (Ledger::CryptoDeposit(0), Currency::EUR),
+    ];
+    for (ledger, currency) in strange {
+        let mut town = Town::new();
+        let mut postings = Postings::none();
+        postings.transfer(Ledger::Bank, Ledger::AccountAvailable(town.account), Currency::EUR, 5);
+        postings.transfer(Ledger::Bank, ledger, currency, 7);
+        let event = Event::PaidIn(Transfer {
+            no: town.world.book.next_id().no,
+            party: town.account,
+            currency: Currency::EUR,
+            amount: 5,
+            reference: "I-1".into(),
+            beneficiary: None,
+            postings,
+        });
+        let book = &mut town.world.book;
+        let broken = book.apply(book.last_seq() + 1, START, &event).expect_err("no such account");
+        assert_eq!(broken.violation, Violation::Balance { ledger, currency });
+    }
+}
+
+#[test]
+fn a_final_authorization_never_opens_again() {
+    let mut town = Town::new();
+    let card = town.account_card.clone();
+    let tap = town.world.purchase(&card, eur(100));
+    let no = town.world.approved(&tap);
+    town.world.reverse(&by_original(&tap));
+    let (previous, repeat) = (town.world.authorization(no).last_seq, [0; 16]);
+    for (held, state) in [(0, State::Approved), (0, State::PartiallyReversed), (100, State::Expired)] {
+        let source = Some(Source::Account(town.account));
+        let changes = Changes::from_iter([Change { no, source, held, cleared: 0, state }]);
+        let mut postings = Postings::none();
+        let account = Source::Account(town.account);
+        postings.transfer(account.available(), account.held(), Currency::EUR, held);
+        let event = Event::ReplyLate(ReplyLate { no, previous, changes, postings, raw: None, repeat });
+        let book = &mut town.world.book;
+        let broken = book.apply(book.last_seq() + 1, START, &event).expect_err("it is final");
+        assert_eq!(broken.violation, Violation::Missing("a final authorization never opens again"));
+    }
 }
