@@ -37,21 +37,21 @@ impl Engine {
             })
         });
         self.park_one(message, &Parts::code(*b"00"), recipient, None);
-        if let Some(target) = decision.target
-            && decision.was_pending
-            && let Some(pending) = self.pending.remove(&target)
-        {
-            self.wait_for_late(target, Overdue { deadline_us: now.mono_us, asked_us: pending.asked_us });
-            let funding = self
-                .book
-                .authorization(target)
-                .and_then(|a| a.facts.card)
-                .and_then(|c| self.book.card(c))
-                .map_or("none", |c| c.funding.word());
-            let reason = Reason::AlreadyReversed;
-            self.counters.decisions.push(Decided { outcome: "declined", reason: reason.public_word(), funding });
-            self.park_all(pending, &Parts::code(de39(reason, CodeContext::default())), None);
+        let pending = decision.target.filter(|_| decision.was_pending);
+        for no in pending.into_iter().chain(decision.pending_increments) {
+            self.answer_reversed(no, now);
         }
+    }
+
+    /// A tap was reversed while its partner was asked: everyone who waits for it gets 05, the partner's answer is late.
+    fn answer_reversed(&mut self, no: u64, now: Now) {
+        let Some(pending) = self.pending.remove(&no) else { return };
+        self.wait_for_late(no, Overdue { deadline_us: now.mono_us, asked_us: pending.asked_us });
+        let card = self.book.authorization(no).and_then(|a| a.facts.card).and_then(|c| self.book.card(c));
+        let funding = card.map_or("none", |c| c.funding.word());
+        let reason = Reason::AlreadyReversed;
+        self.counters.decisions.push(Decided { outcome: "declined", reason: reason.public_word(), funding });
+        self.park_all(pending, &Parts::code(de39(reason, CodeContext::default())), None);
     }
 
     /// 0190: our answer came too late for the network.
