@@ -201,3 +201,31 @@ pub(super) fn balances(stage: &Stage<'_>, when: &str, read: &[(Standing, i64)], 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::world::Source;
+    use super::*;
+    use crate::messages::Messages;
+
+    /// The violations that a pool gets which should stand at 1000 cents posted, 300 to 400 of them held.
+    fn found(posted: i64, held: i64, available: i64) -> Vec<String> {
+        let source = Source { name: "pool", path: String::new(), id: String::new(), opening: 1000 };
+        let world = World { cards: Vec::new(), sources: vec![source] };
+        let messages = Messages::new().expect("the spec is compiled in");
+        let stage = Stage::new(&world, &messages);
+        let bounds = [300, 400].map(|held| vec![Standing { posted: 1000, held }]);
+        balances(&stage, "now", &[(Standing { posted, held }, available)], &bounds);
+        stage.violations.into_inner().expect("nobody panicked")
+    }
+
+    #[test]
+    fn a_cent_too_much_or_too_little_is_a_violation() {
+        assert_eq!(found(1000, 300, 700), [""; 0]);
+        assert_eq!(found(1000, 400, 600), [""; 0]);
+        assert_eq!(found(1000, 299, 701), ["now: pool has held 299 cents instead of 300 to 400"]);
+        assert_eq!(found(1000, 401, 599), ["now: pool has held 401 cents instead of 300 to 400"]);
+        assert_eq!(found(1001, 300, 701), ["now: pool has posted 1001 cents instead of 1000"]);
+        assert_eq!(found(1000, 300, 699), ["now: pool: posted 1000 is not held 300 + available 699"]);
+    }
+}

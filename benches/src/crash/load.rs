@@ -208,7 +208,8 @@ impl<'a> Stage<'a> {
                     })
                 }
                 2 => {
-                    let account = if rng.bool() { ACCOUNT } else { TIGHT_ACCOUNT };
+                    // The tight account gets little, so that its taps fight for it.
+                    let (account, cents) = if rng.bool() { (ACCOUNT, cents) } else { (TIGHT_ACCOUNT, cents / 40 + 1) };
                     let body = pay_in(id(account), cents);
                     self.write(rest, &mut writes, "/v1/pay-ins".to_owned(), body, key, Some((account, cents)))
                 }

@@ -224,3 +224,57 @@ impl Story {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A story of these messages with these answers; `None` is an answer that never came.
+    fn story(financial: bool, told: &[(Role, Option<&str>)]) -> Story {
+        let step = |(role, code): &(Role, Option<&str>)| Step {
+            role: *role,
+            request: Bytes::new(),
+            reply: code.map(|_| Bytes::new()),
+            code: code.map(str::to_owned),
+            acknowledged: code.is_some(),
+        };
+        Story {
+            card: 0,
+            funding: Funding::Account,
+            mcc: super::super::world::MCC_PLAIN,
+            overtaken: false,
+            steps: told.iter().map(step).collect(),
+            financial,
+            amount: 0,
+            original: None,
+            plan: Vec::new(),
+        }
+    }
+
+    fn bounds(financial: bool, told: &[(Role, Option<&str>)]) -> [(i64, i64); 2] {
+        story(financial, told).bounds().map(|effect| (effect.held, effect.cleared))
+    }
+
+    #[test]
+    fn what_was_answered_is_exact() {
+        let yes = Some("00");
+        assert_eq!(bounds(false, &[(Role::Tap(500), yes)]), [(500, 0); 2]);
+        assert_eq!(bounds(true, &[(Role::Tap(500), yes)]), [(0, 500); 2]);
+        assert_eq!(bounds(false, &[(Role::Tap(500), Some("51"))]), [(0, 0); 2]);
+        assert_eq!(bounds(false, &[(Role::Tap(500), yes), (Role::Keep(200), yes)]), [(200, 0); 2]);
+        let restated = [(Role::Tap(500), yes), (Role::Keep(200), yes), (Role::Keep(300), yes)];
+        assert_eq!(bounds(false, &restated), [(200, 0); 2], "a partial reversal never gives back what is gone");
+        assert_eq!(bounds(false, &[(Role::Tap(500), yes), (Role::Undo, yes)]), [(0, 0); 2]);
+        assert_eq!(bounds(false, &[(Role::Undo, yes), (Role::Tap(500), Some("05"))]), [(0, 0); 2]);
+        assert_eq!(bounds(false, &[(Role::Undo, yes), (Role::Advice(500), yes)]), [(0, 0); 2], "booked and reversed");
+    }
+
+    #[test]
+    fn what_nobody_answered_is_within_its_cases() {
+        let yes = Some("00");
+        assert_eq!(bounds(false, &[(Role::Tap(500), None)]), [(0, 0), (500, 0)]);
+        assert_eq!(bounds(true, &[(Role::Tap(500), yes), (Role::Keep(200), None)]), [(0, 200), (0, 500)]);
+        assert_eq!(bounds(false, &[(Role::Tap(500), yes), (Role::Undo, None)]), [(0, 0), (500, 0)]);
+        assert_eq!(bounds(false, &[(Role::Tap(500), None), (Role::Undo, None)]), [(0, 0), (500, 0)]);
+    }
+}
