@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// How long a tap may take before the run is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The account's money in cents: enough for any number of samples.
-const MONEY: i64 = 99_999_999_00;
+const MONEY: i64 = 9_999_999_900;
 
 /// Arguments of `latency`.
 #[derive(Debug, clap::Args)]

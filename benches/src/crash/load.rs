@@ -193,7 +193,7 @@ impl<'a> Stage<'a> {
         loop {
             number += 1;
             let key = format!("{name}-{number}");
-            let cents = rng.i64(1..=40_00);
+            let cents = rng.i64(1..=4_000);
             let pool = [AUTO_POOL, WEBHOOK_POOL, CHOICE_POOL][rng.usize(..3)];
             let id = |index: usize| self.world.sources.get(index).map_or("", |source| source.id.as_str());
             let alive = match rng.u8(..4) {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 
 /// Smallest and largest purchase in cents.
-const AMOUNTS: std::ops::RangeInclusive<i64> = 2..=50_00;
+const AMOUNTS: std::ops::RangeInclusive<i64> = 2..=5_000;
 
 /// What a message asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

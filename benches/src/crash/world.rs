@@ -8,9 +8,9 @@ use auth_engine::simulate::partner::SamplePartner;
 use serde_json::json;
 
 /// What ample sources start with, in cents: more than any load can hold.
-const AMPLE: i64 = 900_000_000_00;
+const AMPLE: i64 = 90_000_000_000;
 /// What the tight account starts with: it runs out at once, so that taps fight for what pay-ins bring.
-const TIGHT: i64 = 500_00;
+const TIGHT: i64 = 50_000;
 /// Cards of each ample funding.
 const CARDS: usize = 4;
 
