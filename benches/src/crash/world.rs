@@ -26,8 +26,8 @@ pub(super) const MCC_PLAIN: &str = "5812";
 /// The sample partner's rules: a few milliseconds for each answer, so that a kill finds asks in flight.
 const RULES: [&str; 5] = [
     "mcc=7995 decline not_permitted",
-    "mcc=4829 late 30ms",
-    "delay 1ms..12ms",
+    "mcc=4829 late 20ms",
+    "delay 1ms..6ms",
     "mcc=5411 approve source account",
     "approve",
 ];
@@ -84,7 +84,7 @@ impl World {
     pub(super) fn make(rest: &Rest, sample: &SamplePartner) -> Result<World, Fault> {
         let maker = Maker(rest);
         let (auto, _) = maker.partner(&json!({ "name": "Auto", "decision_mode": "auto_approve" }))?;
-        let asked = json!({ "name": "Asked", "decision_url": sample.url(), "decision_timeout_ms": 400 });
+        let asked = json!({ "name": "Asked", "decision_url": sample.url(), "decision_timeout_ms": 100 });
         let (asked, secret) = maker.partner(&asked)?;
         let secret = auth_engine::partner::Secret::parse(&secret)
             .map_err(|error| Fault::Engine(format!("the new partner's webhook secret: {error}")))?;
@@ -148,7 +148,25 @@ impl Funding {
     pub(super) fn categories(self) -> &'static [&'static str] {
         match self {
             Funding::Account | Funding::Tight | Funding::AutoPool => &[MCC_PLAIN],
-            Funding::WebhookPool => &[MCC_PLAIN, MCC_PLAIN, MCC_PLAIN, MCC_PLAIN, MCC_PLAIN, MCC_DECLINED, MCC_LATE],
+            // Few late answers: a connection that waits for one sends nothing that a kill could catch.
+            Funding::WebhookPool => &[
+                MCC_PLAIN,
+                MCC_PLAIN,
+                MCC_PLAIN,
+                MCC_PLAIN,
+                MCC_PLAIN,
+                MCC_PLAIN,
+                MCC_PLAIN,
+                MCC_PLAIN,
+                MCC_PLAIN,
+                MCC_PLAIN,
+                MCC_PLAIN,
+                MCC_PLAIN,
+                MCC_PLAIN,
+                MCC_DECLINED,
+                MCC_DECLINED,
+                MCC_LATE,
+            ],
             Funding::Choice => &[MCC_PLAIN, MCC_PLAIN, MCC_ACCOUNT, MCC_ACCOUNT, MCC_DECLINED],
         }
     }
