@@ -15,7 +15,7 @@ mod statement;
 mod store;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::thread::Thread;
 use std::time::Duration;
@@ -183,7 +183,9 @@ pub(super) struct Shared {
     position: watch::Sender<Position>,
     /// A read met damage: the feeder wipes at its next turn.
     damaged: AtomicBool,
-    /// Woken when a read meets damage.
+    /// The furthest event that a reader waited for.
+    wanted: AtomicU64,
+    /// Woken when a read meets damage, or a reader waits.
     feeder: OnceLock<Thread>,
 }
 
@@ -218,6 +220,7 @@ impl View {
             db: RwLock::new(Some(db)),
             position: watch::Sender::new(position),
             damaged: AtomicBool::new(false),
+            wanted: AtomicU64::new(0),
             feeder: OnceLock::new(),
         };
         Ok((Self { shared: Arc::new(shared) }, report))
@@ -245,6 +248,12 @@ impl View {
     /// [`Behind`] after `timeout`.
     pub async fn wait_for(&self, seq: u64, timeout: Duration) -> Result<(), Behind> {
         let mut positions = self.shared.position.subscribe();
+        if self.position() < seq {
+            self.shared.wanted.fetch_max(seq, Ordering::AcqRel);
+            if let Some(feeder) = self.shared.feeder.get() {
+                feeder.unpark();
+            }
+        }
         let arrived = tokio::time::timeout(timeout, positions.wait_for(|at| at.seq >= seq)).await;
         match arrived {
             Ok(Ok(_)) => Ok(()),
