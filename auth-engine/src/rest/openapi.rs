@@ -2,6 +2,7 @@
 
 use utoipa::openapi::path::{HttpMethod, Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
     ComponentsBuilder, ContentBuilder, InfoBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, PathItem, Ref, RefOr,
     Required, ResponseBuilder, Type,
@@ -11,6 +12,24 @@ use utoipa::{PartialSchema, ToSchema};
 use super::problem::{FieldError, PROBLEM_JSON, ProblemDoc};
 
 const KEY: &str = "api_key";
+
+/// The groups in the order in which a newcomer needs them.
+const GROUPS: [(&str, &str); 14] = [
+    ("partners", "Neobank partners: terms, API keys, the webhook's secret. For operators"),
+    ("users", "A partner's users and their KYC"),
+    ("pools", "Prefunded buffer pools: top-ups in, withdrawals out"),
+    ("accounts", "Users' fiat accounts and their statements"),
+    ("cards", "Cards and where their money comes from: pool, account, or the partner's choice"),
+    ("sandbox", "A tap through the real listener, without a card network"),
+    ("authorizations", "Every tap: how it was decided, what it holds, what happened to it"),
+    ("rates", "Units of one currency for one unit of another, with a markup"),
+    ("crypto deposits", "Crypto that arrived for a user"),
+    ("quotes", "A conversion at a rate that holds for 30 seconds"),
+    ("off-ramps", "A quote executed: the account is credited, once"),
+    ("pay-ins", "Money that arrived for an account"),
+    ("payouts", "Money that leaves an account"),
+    ("system", "Health, metrics, and the hash of the live book"),
+];
 
 /// The description before any route.
 pub(super) fn base() -> OpenApi {
@@ -31,7 +50,8 @@ pub(super) fn base() -> OpenApi {
         .schema("Problem", ProblemDoc::schema())
         .schemas_from_iter(errors)
         .build();
-    OpenApiBuilder::new().info(info).components(Some(components)).build()
+    let groups = GROUPS.map(|(name, what)| TagBuilder::new().name(name).description(Some(what)).build());
+    OpenApiBuilder::new().info(info).components(Some(components)).tags(Some(groups)).build()
 }
 
 /// Adds to every operation what all of them share: the key, the problems, and the Idempotency-Key of every POST.
