@@ -120,7 +120,10 @@ impl Shard {
     /// Waits until something is ready or due.
     async fn wait(&mut self, draining: Option<Instant>) -> Woken {
         if !self.inbox.is_empty() || self.engine.needs_commit() {
-            return Woken::Inbox;
+            // Batches that follow each other without a pause must not starve sockets, partners and the stop signal.
+            self.around.poll_clock.turn().await;
+            let stop = draining.is_none() && *self.around.stop.borrow();
+            return if stop { Woken::Stop } else { Woken::Inbox };
         }
         let now = self.clock.now(mono_us(Instant::now()));
         self.around.meter.flush(Instant::now());
