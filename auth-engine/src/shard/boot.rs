@@ -152,6 +152,7 @@ pub fn start(config: Config) -> Result<Running, Failure> {
 
     // The directory first: what it refuses is exit 3, before any port is taken.
     data::prepare(&config)?;
+    data::refuse_lost_journal(&config.data_dir)?;
     let began = Instant::now();
     let (mut engine, recovery) =
         Engine::open(data::journal_options(&config), data::key_source(&config)?, policy(&config)?, settings)

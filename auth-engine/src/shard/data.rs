@@ -88,6 +88,23 @@ pub fn has_journal(data: &Path) -> Result<bool, Failure> {
     journal::exists(&RealDisk, &journal_dir(data)).map_err(|e| Failure::data(e.to_string()))
 }
 
+/// The operator's key is written once the journal is there: a key without a journal says that the journal is gone,
+/// and a new one in its place would forget all that was acknowledged.
+///
+/// # Errors
+/// Exit 3.
+pub fn refuse_lost_journal(data: &Path) -> Result<(), Failure> {
+    let key = operator_key_file(data);
+    if !key.exists() || has_journal(data)? {
+        return Ok(());
+    }
+    Err(Failure::data(format!(
+        "{}: no segment here, and {} says that there was a journal; restore its segments, or give --data a new directory",
+        journal_dir(data).display(),
+        key.display()
+    )))
+}
+
 fn make_master(config: &Config) -> Result<KeySource, Failure> {
     let file = &config.keys.master_file;
     let dir = journal_dir(&config.data_dir);

@@ -209,6 +209,10 @@ fn h30_a_damaged_journal_is_refused_with_file_and_offset() {
     restore();
     fs::remove_file(&first).expect("removed");
     refused("a missing segment");
+    for segment in segments(&data) {
+        fs::remove_file(segment).expect("removed");
+    }
+    refused("no segment at all");
     restore();
     // A newer format.
     let mut bytes = fs::read(&first).expect("a segment");
