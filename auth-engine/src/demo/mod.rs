@@ -1,5 +1,5 @@
 //! The demo: an engine on a fresh directory, a sample partner and a small network side in one process, everything
-//! else over real sockets. It plays [`story`] and says what came of it.
+//! else over real sockets. It plays the story and says what came of it.
 //!
 //! This module owns a stranger's first five seconds. It must never know a rule of the engine: what must happen
 //! stands in the story as data, what did happen is read off the wire and REST.

@@ -1,6 +1,6 @@
 //! The journal: an append-only, hash-chained, checksummed record of events, durable before anything leaves.
 //!
-//! Events are opaque bytes here. Pure but for [`file`], which holds all IO; no clock, no randomness. It must never
+//! Events are opaque bytes here. Pure but for `file.rs`, which holds all IO; no clock, no randomness. It must never
 //! cut anything but a torn tail, and never go on after a failed write. `docs/journal-format.md` has the bytes.
 
 mod block;
