@@ -173,12 +173,13 @@ impl Shard {
         let now = self.clock.now(mono_us(Instant::now()));
         self.engine.handle_timers(now);
         self.commit()?;
+        // Everything applied is durable now. Balances first: who reads one after a reply must see what it did.
+        self.publish();
         let now = self.clock.now(mono_us(Instant::now()));
         self.engine.release(now);
         self.carry_out();
         self.switch.flush();
         self.engine.clear_replies();
-        self.publish();
         self.around.meter.read(&mut self.engine);
         Ok(())
     }
@@ -362,9 +363,9 @@ impl Shard {
         let now = self.clock.now(mono_us(Instant::now()));
         self.engine.stop(now);
         self.commit()?;
+        self.publish();
         self.engine.release(now);
         self.carry_out();
-        self.publish();
         let left = until.saturating_duration_since(Instant::now());
         self.switch.settle(left.min(Duration::from_secs(1))).await;
         self.around.meter.read(&mut self.engine);
