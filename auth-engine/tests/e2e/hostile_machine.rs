@@ -106,7 +106,7 @@ fn h27_what_was_acknowledged_survives_kill_9() {
             };
             let undone = reversed.iter().any(|back| undoes(back));
             let perhaps = open.as_ref().is_some_and(|back| back.mti.0 == 0x0400 && undoes(back));
-            if draft.mti.0 == 0x0100 && perhaps && &again != bytes {
+            if draft.mti.0 == 0x0100 && perhaps && again != *bytes {
                 assert_eq!(code(&super::support::iso::read(again)), "05", "the open reversal was durable");
             } else if undone && draft.mti.0 == 0x0100 {
                 assert_eq!(code(&super::support::iso::read(again)), "05");
