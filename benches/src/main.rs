@@ -3,6 +3,7 @@
 //!
 //! This file owns the command line. It must never be needed to run the engine, and nothing here is trusted by it.
 
+mod allocations;
 mod client;
 mod crash;
 mod engine;
@@ -12,7 +13,7 @@ mod floor;
 mod latency;
 mod measure;
 mod messages;
-#[expect(dead_code, reason = "the runs that fill it come next")]
+mod path;
 mod result;
 
 use clap::{Parser, Subcommand};
@@ -39,16 +40,22 @@ enum Command {
     Crash(crash::Args),
     /// The floor alone: TCP echo + append + fdatasync of the same bytes, the least that any durable engine costs
     Floor(floor::Args),
+    /// The path of a tap in memory: nanoseconds and allocations by stage, without sockets
+    Path(path::Args),
     /// The floor's server, a process of its own (started by `latency` and `floor`)
     #[command(hide = true)]
     FloorServer(floor::ServerArgs),
 }
+
+#[global_allocator]
+static ALLOCATOR: allocations::Counting = allocations::Counting;
 
 fn main() -> ExitCode {
     let outcome = match Root::parse().command {
         Command::Latency(args) => latency::run(&args),
         Command::Crash(args) => crash::run(&args),
         Command::Floor(args) => floor::run(&args),
+        Command::Path(args) => path::run(&args),
         Command::FloorServer(args) => floor::serve(&args),
     };
     match outcome {

@@ -41,6 +41,13 @@ pub struct ConnId {
     generation: u32,
 }
 
+impl ConnId {
+    /// A connection that no socket stands behind: for whoever drives the engine without the switch.
+    pub const fn detached(slot: u32) -> Self {
+        Self { slot, generation: 0 }
+    }
+}
+
 /// One whole frame from a link.
 #[derive(Debug, Clone)]
 pub struct Inbound {
