@@ -71,6 +71,7 @@ fn without_a_file_the_built_in_defaults_hold() {
     assert_eq!(config.authorization.preauthorization_lifetime, Duration::from_secs(720 * 3600));
     assert_eq!(config.partner.decision_timeout, Duration::from_millis(500));
     assert_eq!(config.issuing.bin, "53511012");
+    assert_eq!(config.telemetry.traces, 1_000_000);
 }
 
 /// The example of the contracts, word for word.
@@ -185,6 +186,8 @@ fn wrong_values_are_named_with_an_example() {
     check(&link("max_in_flight = -1"), &["link.0.max_in_flight", "whole number"]);
     check("[rest]\nlisten = \"localhost\"", &["rest.listen", "127.0.0.1"]);
     check("[issuing]\nbin = \"12345x\"", &["issuing.bin", "6 to 11 digits"]);
+    check("[telemetry]\ntraces = \"many\"", &["telemetry.traces", "whole number"]);
+    check("[telemetry]\ntraces = 16000001", &["telemetry.traces", "outside"]);
     check("[fx]\nmax_position = { EUR = \"-1\" }", &["fx.max_position.EUR", "amount"]);
     check("[fx]\nmax_position = { EUR = \"nan\" }", &["fx.max_position.EUR", "amount"]);
     check("[fx]\nmax_position = 5", &["fx.max_position", "table"]);

@@ -29,7 +29,8 @@ fn every_call_of_the_contract_is_described() {
         post /v1/top-ups/{id}/fail, post /v1/pools/{id}/withdrawals, put /v1/rates/{pair}, get /v1/rates,
         post /v1/crypto-deposits, post /v1/quotes, post /v1/off-ramps, post /v1/cards, get /v1/cards,
         get /v1/cards/{id}, patch /v1/cards/{id}, get /v1/authorizations, get /v1/authorizations/{id},
-        get /v1/authorizations/{id}/events, post /v1/sandbox/taps, get /healthz, get /readyz, get /metrics,
+        get /v1/authorizations/{id}/events, get /v1/authorizations/{id}/trace, post /v1/sandbox/taps,
+        get /healthz, get /readyz, get /metrics,
         get /v1/system/state";
     for call in calls.split(',') {
         let (method, path) = call.trim().split_once(' ').expect("method and path");

@@ -14,7 +14,7 @@ use super::keys::{self, Kind};
 use super::layers::{Leaf, Origin, place};
 use super::{
     AuthorizationConfig, Config, ConfigError, FxConfig, IssuingConfig, JournalConfig, KeysConfig, LinkConfig,
-    PartnerConfig, Problem, RestConfig, Setting, SwitchConfig, values,
+    PartnerConfig, Problem, RestConfig, Setting, SwitchConfig, TelemetryConfig, values,
 };
 
 /// Smallest unit of the journal: its blocks start at multiples of it.
@@ -162,6 +162,7 @@ impl Reader {
         let fx = self.fx();
         let bin = self.bin();
         let switch = (self.count("switch.max_connections"), self.count("switch.out_buffer"));
+        let traces = self.number("telemetry.traces");
         let after_links = self.settings.split_off(at_links);
         let links = self.links(switch.0, switch.1);
         self.settings.extend(after_links);
@@ -185,6 +186,7 @@ impl Reader {
             fx: FxConfig { max_position: fx },
             issuing: IssuingConfig { bin: bin? },
             switch: SwitchConfig { max_connections: switch.0?, out_buffer: switch.1? },
+            telemetry: TelemetryConfig { traces: traces? },
             settings: Vec::new(),
         })
     }

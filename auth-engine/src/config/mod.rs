@@ -50,6 +50,8 @@ pub struct Config {
     pub issuing: IssuingConfig,
     /// Bounds of the switch that hold for every link.
     pub switch: SwitchConfig,
+    /// What is kept of each tap's way.
+    pub telemetry: TelemetryConfig,
     settings: Vec<Setting>,
 }
 
@@ -152,6 +154,13 @@ pub struct SwitchConfig {
     pub max_connections: usize,
     /// Most bytes of output that wait for one connection.
     pub out_buffer: usize,
+}
+
+/// `[telemetry]`.
+#[derive(Debug, Clone)]
+pub struct TelemetryConfig {
+    /// Authorizations whose trace is kept in memory; 0 measures no tap.
+    pub traces: u64,
 }
 
 /// One effective value, as `config show` prints it.

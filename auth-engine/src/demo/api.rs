@@ -60,12 +60,6 @@ impl Api {
         self.json(Method::GET, path, None)
     }
 
-    /// GET; the answer as it is.
-    pub(super) fn text(&mut self, path: &str) -> Result<String, Failure> {
-        let answer = self.send(Method::GET, path, None)?;
-        Ok(String::from_utf8_lossy(&answer).into_owned())
-    }
-
     fn json(&mut self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let answer = self.send(method.clone(), path, body)?;
         serde_json::from_slice(&answer).map_err(|error| {

@@ -10,8 +10,8 @@ use super::balances::{Balance, Moved, Row, rows};
 use super::messages::{Identity, Messages};
 use super::network::{Answer, NetworkSide};
 use super::screen::{Screen, Told};
-use super::stages::{self, Shows, Spent};
-use super::story::{Line, Message, Partner, Purse, SIGN_ON, Step};
+use super::stages::{self, Spent};
+use super::story::{Line, Message, Partner, Purse, Step};
 use super::theatre::Theatre;
 use super::world::World;
 use crate::cli::Failure;
@@ -32,8 +32,6 @@ pub(super) struct Player<'a> {
     /// Steps played.
     played: usize,
     missed: Vec<String>,
-    /// REST wrote since the last reading of the stages.
-    unsettled: bool,
 }
 
 impl<'a> Player<'a> {
@@ -57,7 +55,6 @@ impl<'a> Player<'a> {
             moved: BTreeMap::new(),
             played: 0,
             missed: Vec::new(),
-            unsettled: true,
         })
     }
 
@@ -70,7 +67,6 @@ impl<'a> Player<'a> {
                 if let Some((purse, amount)) = credited {
                     self.moved.entry(purse).or_default().credited += amount;
                 }
-                self.unsettled = true;
                 screen.act(&said);
             }
             Line::Step(step) => {
@@ -94,22 +90,18 @@ impl<'a> Player<'a> {
         };
         let plastic = card.and_then(|card| self.world.plastic(card)).cloned();
         let (request, identity) = self.messages.build(step, plastic.as_ref())?;
-        let api = self.theatre.api()?;
-        let before = if self.unsettled { stages::settled(api)? } else { stages::read(api)? };
-        self.unsettled = false;
         let answer = self.network.exchange(&request)?;
-        let shows = match step.message {
-            Message::Tap(_) | Message::AccountStatus(_) => Shows::Total,
-            Message::Advice(_) | Message::Reversal { .. } | Message::Management(SIGN_ON) => Shows::Journal,
-            Message::Management(_) | Message::Repeat(_) => Shows::Decide,
-        };
-        let api = self.theatre.api()?;
-        let after = stages::after(api, &before, shows)?;
-        let spent = after.map_or_else(Spent::default, |after| stages::between(&before, &after));
         if step.partner == Partner::Dead {
             self.theatre.direct(Partner::Rule("approve"))?;
         }
         let found = self.look_up(step, &identity)?;
+        let spent = match (step.message, found["id"].as_str()) {
+            (Message::Tap(_) | Message::AccountStatus(_) | Message::Advice(_), Some(id)) => {
+                stages::of(self.theatre.api()?, id)?
+            }
+            // The others make no authorization: the trace of the one they concern is its tap's.
+            _ => Spent::default(),
+        };
         let told = self.judge(step, answer.as_ref(), &found, spent);
         if let Some(Answer { message, .. }) = answer {
             self.replies.entry(step.key).or_insert_with(|| message.frame().clone());
@@ -166,8 +158,6 @@ impl<'a> Player<'a> {
                 *(if slot == 0 { &mut moved.taps } else { &mut moved.released }) += amount;
             }
         }
-        let asked = found["partner_decision"]["latency_us"].as_f64();
-        let first_time = !matches!(step.message, Message::Repeat(_) | Message::Reversal { .. });
         Told {
             number: self.played,
             case: step.case,
@@ -175,7 +165,6 @@ impl<'a> Player<'a> {
             code: code.unwrap_or_else(|| "none".to_owned()),
             word,
             total_us: answer.map(|answer| answer.took.as_secs_f64() * 1e6),
-            partner_us: asked.filter(|_| first_time),
             spent,
             good,
         }

@@ -29,8 +29,6 @@ pub(super) struct Told {
     pub(super) word: String,
     /// At the network side, microseconds.
     pub(super) total_us: Option<f64>,
-    /// The ask, microseconds.
-    pub(super) partner_us: Option<f64>,
     /// The engine's stages.
     pub(super) spent: Spent,
     /// Whether all was as expected.
@@ -104,9 +102,9 @@ impl Screen {
     /// The columns, and what they measure.
     pub(super) fn heading(&self) {
         for line in [
-            "Times are microseconds. total: request out to answer in, seen by the network side. Inside the engine:",
-            "decide (frame in to decision), journal (writes and syncs; a hold's sync runs beside the ask), reply (durable",
-            "to written): growth of /metrics, within 3 %. partner: the ask, by REST. A dash: not part of this message.",
+            "Times are microseconds. total: request out to answer in, seen by the network side. Inside the engine, by",
+            "GET /v1/authorizations/{id}/trace: decide (frame in to decision, less the ask), partner (the ask), journal",
+            "(waiting for write and sync), reply (durable to handed to the kernel). A dash: not part of this message.",
             "reason: of the authorization, by REST; of a reversal: what it made of its original.",
         ] {
             say(self.ink(Ink::Faint, line));
@@ -147,7 +145,7 @@ impl Screen {
             told.case,
             time(told.total_us),
             time(told.spent.decide),
-            time(told.partner_us),
+            time(told.spent.partner),
             time(told.spent.journal),
             time(told.spent.reply),
         ));

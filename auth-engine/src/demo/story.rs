@@ -111,7 +111,7 @@ pub(super) enum Line {
 }
 
 /// DE70: sign-on. Journaled, as it outlives the connection.
-pub(super) const SIGN_ON: u16 = 61;
+const SIGN_ON: u16 = 61;
 /// DE70: echo.
 const ECHO: u16 = 270;
 const YES: Partner = Partner::Rule("approve");

@@ -34,7 +34,7 @@ impl Engine {
             partial: None,
             balance: None,
         };
-        let target = decision.target;
+        let (no, target) = (decision.facts.no, decision.target);
         let was_pending = decision.was_pending;
         let previous = target.and_then(|t| self.book.authorization(t)).map_or(0, |a| a.last_seq);
         let outcome = if decision.reason == Reason::Approved { "approved" } else { "declined" };
@@ -56,6 +56,8 @@ impl Engine {
                 advised_code,
             })
         });
+        // An advice on a known authorization makes none; that one's trace is its tap's.
+        self.progress.made = self.book.authorization(no).map(|a| a.id.no);
         self.park_one(message, &Parts { approval_code: 0, ..Parts::code(reply.response_code) }, recipient, None);
         // The network decided a tap that we were still asking about: it is approved, and the partner's answer is late.
         if let Some(no) = target

@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use super::codes::{CodeContext, de39};
 use super::reply::Parts;
 use super::taps::outcome_word;
-use super::{Decided, Engine, Now, Overdue};
+use super::{Decided, Engine, Now, Overdue, Stamp};
 use crate::partner::{AskAccount, AskBody, AskData, AskMerchant, AskMoney, AskNetwork, AskPool, AskPos, write};
 use crate::partner::{Bad, Outcome, Unreachable};
 use crate::view::request::describe_request;
@@ -150,8 +150,12 @@ impl Engine {
 
     /// Encodes one answer for everyone who waits for a tap. They entered when they came.
     pub(super) fn park_all(&mut self, pending: super::Pending, parts: &Parts, tap: Option<No>) {
+        self.progress.concluded.push(pending.no);
         match self.encode(&pending.message, parts) {
-            Some(range) => self.park(SmallVec::from_vec(pending.recipients), range, tap),
+            Some(range) => {
+                let stamp = Some(Stamp { no: pending.no, tap: true });
+                self.park(SmallVec::from_vec(pending.recipients), range, tap, stamp);
+            }
             None => pending.recipients.iter().for_each(|r| self.leave(r.link)),
         }
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ledger_core::id::No;
 
 use crate::partner::Ask;
-use crate::shard::handle::{Query, Rendered, WriteOutcome};
+use crate::shard::handle::{Query, Rendered, TraceQuery, WriteOutcome};
 use crate::switch::ConnId;
 use tokio::sync::oneshot;
 
@@ -19,8 +19,6 @@ pub struct Recipient {
     pub conn: ConnId,
     /// Echoed before the reply.
     pub header: Bytes,
-    /// Since when its frame can have been waiting, monotonic.
-    pub since_us: i64,
     /// After this a reply is late and is not sent, monotonic.
     pub deadline_us: i64,
 }
@@ -38,12 +36,12 @@ pub struct RepeatJob {
     pub flags: ledger_core::book::RepeatFlags,
 }
 
-/// Timing of a reply, for the histograms.
+/// Whose way ends with a reply, for the traces and the histograms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
-    /// Since when its frame can have been waiting, monotonic.
-    pub since_us: i64,
-    /// It answers a 0100 or 0200.
+    /// The authorization that the message made.
+    pub no: No,
+    /// It was made by a 0100 or 0200.
     pub tap: bool,
 }
 
@@ -57,8 +55,8 @@ pub enum Effect {
         header: Bytes,
         /// Its bytes.
         reply: Range<usize>,
-        /// For the histograms.
-        stamp: Stamp,
+        /// None for what made no authorization, and for repeats: a trace is the first one's.
+        stamp: Option<Stamp>,
     },
     /// Send a reply that was rebuilt elsewhere.
     SendBytes {
@@ -81,6 +79,8 @@ pub enum Effect {
     Recalled(oneshot::Sender<Option<WriteOutcome>>, Option<WriteOutcome>),
     /// Run a query against the book.
     Query(Query),
+    /// Run a query against the book and the traces.
+    Trace(TraceQuery),
     /// A partner was created or changed: where it is asked, and with which secrets it signs.
     Configure(u32),
 }
@@ -96,6 +96,7 @@ impl std::fmt::Debug for Effect {
             Self::Remembered(_) => "Remembered",
             Self::Recalled(..) => "Recalled",
             Self::Query(_) => "Query",
+            Self::Trace(_) => "Trace",
             Self::Configure(_) => "Configure",
         })
     }
@@ -110,6 +111,8 @@ pub(super) struct Parked {
     pub(super) reply: Range<usize>,
     /// The tap it decides; when nobody can be answered in time, what it holds is freed.
     pub(super) tap: Option<No>,
+    /// Whose way ends with it.
+    pub(super) stamp: Option<Stamp>,
 }
 
 /// An answer that is stored with its idempotency key.

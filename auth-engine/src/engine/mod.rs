@@ -111,6 +111,7 @@ struct Link {
 
 /// A tap whose partner is being asked.
 struct Pending {
+    no: No,
     message: Message,
     recipients: Vec<Recipient>,
     partner: u32,
@@ -147,6 +148,16 @@ pub struct Engine {
     sealed: Vec<u8>,
     broken: Option<Broken>,
     counters: Counters,
+    progress: Progress,
+}
+
+/// What became of authorizations since the last look, for their traces: the engine itself knows no moments.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// The one that the last message made.
+    pub made: Option<No>,
+    /// Those that waited for their partner and are decided now.
+    pub concluded: Vec<No>,
 }
 
 /// What the thread around the engine reads for metrics.
@@ -223,6 +234,11 @@ impl Engine {
         &mut self.counters
     }
 
+    /// What the last message made, and what was concluded since the caller cleared it.
+    pub fn progress(&mut self) -> &mut Progress {
+        &mut self.progress
+    }
+
     /// Pools and accounts whose balance changed since the last call.
     pub fn take_touched(&mut self, each: impl FnMut(&Book, ledger_core::event::tap::Source)) {
         self.book.take_touched(each);
@@ -253,7 +269,6 @@ impl Engine {
             link: inbound.link,
             conn: inbound.conn,
             header: inbound.header,
-            since_us: inbound.since_us,
             deadline_us: inbound.since_us.saturating_add(link.budget_us),
         };
         Some(Decoded { recipient, message: iso_codec::decode(&link.spec, inbound.frame) })
@@ -268,6 +283,7 @@ impl Engine {
 
     /// A decoded frame.
     pub fn handle(&mut self, decoded: Decoded, now: Now) {
+        self.progress.made = None;
         match decoded.message {
             Ok(message) => self.handle_message(message, decoded.recipient, now),
             Err(error) => self.handle_undecodable(error, decoded.recipient),

@@ -8,7 +8,7 @@ use ledger_core::event::{Event, field};
 use ledger_core::keys::Nonce;
 use smallvec::SmallVec;
 
-use super::effect::Parked;
+use super::effect::{Parked, Stamp};
 use super::{Engine, Now, Recipient, reply};
 
 impl Engine {
@@ -65,15 +65,17 @@ impl Engine {
         recipients: SmallVec<[Recipient; 1]>,
         reply: std::ops::Range<usize>,
         tap: Option<u64>,
+        stamp: Option<Stamp>,
     ) {
-        self.parked.push(Parked { recipients, reply, tap });
+        self.parked.push(Parked { recipients, reply, tap, stamp });
     }
 
     /// Encodes and parks the answer for one recipient.
     pub(super) fn park_one(&mut self, request: &Message, parts: &reply::Parts, recipient: Recipient, tap: Option<u64>) {
         self.enter(&recipient);
         if let Some(range) = self.encode(request, parts) {
-            self.park(SmallVec::from_buf([recipient]), range, tap);
+            let stamp = self.progress.made.map(|no| Stamp { no, tap: tap.is_some() });
+            self.park(SmallVec::from_buf([recipient]), range, tap, stamp);
         } else {
             self.leave(recipient.link);
         }

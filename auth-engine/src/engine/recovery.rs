@@ -14,7 +14,7 @@ use ledger_core::time::Timestamp;
 use std::borrow::Cow;
 
 use super::codes::{CodeContext, de39};
-use super::{Counters, Engine, Link, Now, Settings};
+use super::{Counters, Engine, Link, Now, Progress, Settings};
 
 /// Why the engine cannot start on a data directory. All of these end the process with 3.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +71,7 @@ impl Engine {
             sealed: Vec::new(),
             broken: None,
             counters: Counters::default(),
+            progress: Progress::default(),
         };
         Ok((engine, recovery))
     }

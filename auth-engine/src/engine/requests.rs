@@ -29,6 +29,7 @@ impl Engine {
     pub fn handle_request(&mut self, request: Request, now: Now) {
         let effect = match request {
             Request::Query(query) => Effect::Query(query),
+            Request::Trace(query) => Effect::Trace(query),
             Request::Write(write, answer) => {
                 let outcome = self.execute(write, now);
                 Effect::Answer(answer, outcome)

@@ -125,6 +125,7 @@ impl Engine {
                 partial_supported,
             })
         });
+        self.progress.made = Some(no);
         no
     }
 
@@ -169,7 +170,7 @@ impl Engine {
         let no = self.record_tap(&message, common, decision, None, partial_supported, recipient.link, now);
         self.enter(&recipient);
         self.deadlines.push(std::cmp::Reverse((deadline_us, no)));
-        let pending = Pending { message, recipients: vec![recipient], partner, asked_us: now.mono_us, deadline_us };
+        let pending = Pending { no, message, recipients: vec![recipient], partner, asked_us: now.mono_us, deadline_us };
         self.pending.insert(no, pending);
         self.effects.push(Effect::Ask(Ask {
             token: no,

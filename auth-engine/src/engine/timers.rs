@@ -6,7 +6,7 @@ use ledger_core::event::Event;
 use ledger_core::event::tap::{HoldExpired, ReplyLate};
 use ledger_core::id::No;
 
-use super::effect::{Effect, Stamp};
+use super::effect::Effect;
 use super::{Decided, Engine, Now};
 
 /// Deadlines handled in one batch.
@@ -59,6 +59,7 @@ impl Engine {
         let mut parked = std::mem::take(&mut self.parked);
         for reply in parked.drain(..) {
             let mut sent = false;
+            let mut stamp = reply.stamp;
             for recipient in &reply.recipients {
                 self.leave(recipient.link);
                 if recipient.deadline_us <= now.mono_us {
@@ -70,7 +71,7 @@ impl Engine {
                     conn: recipient.conn,
                     header: recipient.header.clone(),
                     reply: reply.reply.clone(),
-                    stamp: Stamp { since_us: recipient.since_us, tap: reply.tap.is_some() },
+                    stamp: stamp.take(),
                 });
             }
             if let Some(no) = reply.tap

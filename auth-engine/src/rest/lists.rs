@@ -18,6 +18,7 @@ use super::Sidecar;
 use super::call::{Query, Segment, json};
 use super::keys::Caller;
 use super::problem::{Code, Problem};
+use super::scope;
 use crate::shard::chain;
 use crate::view::docs::{
     AuthorizationDoc, AuthorizationEventDoc, CardDoc, OffRampDoc, Page, PartnerDoc, PoolDoc, QuoteDoc, RateDoc,
@@ -198,12 +199,7 @@ impl Sidecar {
     /// An authorization that the book still holds, from its own events: never behind. `None` when the book holds it
     /// no more, or its chain runs through another authorization's; the read model has it then.
     async fn chained(&self, caller: Caller, of: Id) -> Result<Option<AuthorizationDoc>, Problem> {
-        let held = self.app.shard.query(move |book, _| {
-            let held = book.authorization(of.no).filter(|a| a.id == of)?;
-            let partner = held.facts.card.and_then(|card| book.card(card)).and_then(|card| book.user(card.user));
-            // Without a card it is nobody's: operators see it.
-            partner.map_or(caller.partner.is_none(), |user| caller.sees(user.partner)).then_some(held.last_seq)
-        });
+        let held = self.app.shard.query(move |book, _| Some(scope::authorization(book, caller, of)?.last_seq));
         let Some(last_seq) = held.await? else { return Ok(None) };
         let reader = self.app.reader.clone();
         let walk = tokio::task::spawn_blocking(move || chain::read(&reader, last_seq));

@@ -20,6 +20,7 @@ mod sandbox;
 mod scope;
 mod server;
 mod system;
+mod trace;
 mod users;
 mod values;
 
@@ -199,6 +200,7 @@ fn routes() -> (OpenApiRouter<Sidecar>, OpenApiRouter<Sidecar>) {
         .merge(exchange::routes())
         .merge(cards::routes())
         .merge(lists::routes())
+        .merge(trace::routes())
         .merge(sandbox::routes())
         .merge(system::routes());
     (bounded, system::open_routes())

@@ -67,6 +67,8 @@ codes! {
     ServiceNotEnabled = 403 "service_not_enabled" "The partner's services do not include this",
     /// Nothing here, or nothing of the caller's.
     NotFound = 404 "not_found" "There is no such thing",
+    /// The authorization is there; what was measured of it is not.
+    TraceGone = 404 "trace_gone" "There is no trace of this authorization any more",
     /// Another method.
     MethodNotAllowed = 405 "method_not_allowed" "This path does not know this method",
     /// The same Idempotency-Key is being worked on.

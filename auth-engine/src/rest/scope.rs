@@ -1,7 +1,7 @@
 //! Ids resolved against the book within what the caller may see. What is another partner's is told apart from what
 //! does not exist by nothing.
 
-use ledger_core::book::{Book, TransferKind};
+use ledger_core::book::{Authorization, Book, TransferKind};
 use ledger_core::event::tap::Source;
 use ledger_core::id::{Id, No};
 
@@ -70,6 +70,13 @@ pub(super) fn transfer(book: &Book, caller: Caller, kind: TransferKind, id: Id) 
         TransferKind::CryptoDeposit => "the crypto deposit",
     };
     seen.map(|_| id.no).ok_or_else(|| Problem::not_found(what))
+}
+
+/// An authorization that the book still holds; without a card it is nobody's, and operators see it.
+pub(super) fn authorization(book: &Book, caller: Caller, id: Id) -> Option<&Authorization> {
+    let held = book.authorization(id.no).filter(|held| held.id == id)?;
+    let user = held.facts.card.and_then(|card| book.card(card)).and_then(|card| book.user(card.user));
+    user.map_or(caller.partner.is_none(), |user| caller.sees(user.partner)).then_some(held)
 }
 
 pub(super) fn quote(book: &Book, caller: Caller, id: Id) -> Result<No, Problem> {

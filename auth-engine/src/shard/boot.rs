@@ -206,7 +206,7 @@ pub fn start(config: Config) -> Result<Running, Failure> {
         poll_clock,
         requests,
         publisher: Publisher::new(Arc::clone(&balances), feeder.notifier()),
-        meter: Meter::start(&link_names).map_err(thread_failed)?,
+        meter: Meter::start(&link_names, config.telemetry.traces).map_err(thread_failed)?,
         rebuilds: Rebuilds::start(reader.clone(), Arc::clone(&keyring), specs).map_err(thread_failed)?,
         stop: stopping,
         drain_timeout: config.drain_timeout,

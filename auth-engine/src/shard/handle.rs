@@ -5,6 +5,8 @@ use ledger_core::book::{Book, Command, Done, Refusal};
 use ledger_core::time::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
+use super::traces::Traces;
+
 /// An HTTP answer as the shard keeps it: status and JSON body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendered {
@@ -55,10 +57,15 @@ pub enum WriteOutcome {
 /// A read of the book; it sends its own answer.
 pub type Query = Box<dyn FnOnce(&Book, Timestamp) + Send>;
 
+/// A read of the book and the traces; it sends its own answer.
+pub type TraceQuery = Box<dyn FnOnce(&Book, &Traces) + Send>;
+
 /// What travels to the shard.
 pub enum Request {
     /// A read of the book; the closure sends its own answer.
     Query(Query),
+    /// A read of the book and the traces; the closure sends its own answer.
+    Trace(TraceQuery),
     /// A write; answered when durable.
     Write(Write, oneshot::Sender<WriteOutcome>),
     /// Remembers an answer that the shard did not make itself (a sandbox tap).
@@ -95,6 +102,20 @@ impl ShardHandle {
             let _ = tx.send(read(book, now));
         });
         self.queue.try_send(Request::Query(query)).map_err(|_| Busy)?;
+        rx.await.map_err(|_| Busy)
+    }
+
+    /// Reads book and traces between batches: what was answered before has its trace.
+    pub async fn trace<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Book, &Traces) -> T + Send + 'static,
+    ) -> Result<T, Busy> {
+        let (tx, rx) = oneshot::channel();
+        let query = Box::new(move |book: &Book, traces: &Traces| {
+            // A caller that has gone away does not need its answer.
+            let _ = tx.send(read(book, traces));
+        });
+        self.queue.try_send(Request::Trace(query)).map_err(|_| Busy)?;
         rx.await.map_err(|_| Busy)
     }
 

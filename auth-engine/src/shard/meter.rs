@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use ledger_core::id::Thing;
+use ledger_core::id::{No, Thing};
 use metrics::{Counter, Histogram};
 
-use super::clock::mono_us;
+use super::traces::{Steps, Traces};
 use crate::engine::{Engine, Stamp};
 use crate::telemetry::names;
 use crate::telemetry::{FundingLabel, OutcomeLabel, ShardMetrics, Stage};
@@ -19,47 +19,89 @@ pub struct Meter {
     links: usize,
     partners: HashMap<(u32, &'static str), Counter>,
     latencies: HashMap<u32, Histogram>,
-    synced_us: i64,
+    traces: Traces,
+    /// When the last block became durable.
+    durable_at: Instant,
+    /// Whose replies wait for the next write.
+    leaving: Vec<Stamp>,
     seen_stalls: u64,
     last_flush: Instant,
 }
 
 impl Meter {
-    /// A meter over links with these names.
+    /// A meter over links with these names that keeps so many traces.
     ///
     /// # Errors
     /// The telemetry thread cannot be started.
-    pub fn start(links: &[String]) -> std::io::Result<Self> {
+    pub fn start(links: &[String], traces: u64) -> std::io::Result<Self> {
         Ok(Self {
             shard: ShardMetrics::start(links)?,
             links: links.len(),
             partners: HashMap::new(),
             latencies: HashMap::new(),
-            synced_us: 0,
+            traces: Traces::new(traces),
+            durable_at: Instant::now(),
+            leaving: Vec::new(),
             seen_stalls: 0,
             last_flush: Instant::now(),
         })
     }
 
-    /// One message was decoded and decided.
-    pub(super) fn decided(&mut self, queued: Duration, decode: Duration, decide: Duration) {
-        self.shard.stage(Stage::Queue, queued);
-        self.shard.stage(Stage::Decode, decode);
-        self.shard.stage(Stage::Decide, decide);
+    /// The traces, for reads.
+    pub(super) fn traces(&self) -> &Traces {
+        &self.traces
     }
 
-    /// A block became durable.
-    pub(super) fn synced(&mut self, took: Duration, events: usize, bytes: u64) {
-        self.shard.journal_batch(took, events, bytes);
-        self.shard.stage(Stage::Journal, took);
-        self.synced_us = mono_us(Instant::now());
+    /// A message took these steps.
+    pub(super) fn decided(&mut self, engine: &mut Engine, steps: &Steps) {
+        if let Some(no) = engine.progress().made.filter(|_| !self.traces.is_off()) {
+            self.traces.begin(no, steps);
+        }
+        self.concluded(engine, steps.decoded, steps.decoded, steps.decided);
     }
 
-    /// A reply left.
-    pub(super) fn replied(&mut self, stamp: Stamp, now_us: i64) {
-        if stamp.tap {
-            self.shard.stage(Stage::Total, micros(now_us - stamp.since_us));
-            self.shard.stage(Stage::Reply, micros(now_us - self.synced_us));
+    /// An ask was handed to the client.
+    pub(super) fn asked(&mut self, no: No, at: Instant) {
+        self.traces.asked(no, at);
+    }
+
+    /// What waited for a partner and was decided upon by the last call: when the answer was there, when its turn came,
+    /// and when that was over.
+    pub(super) fn concluded(&mut self, engine: &mut Engine, answered: Instant, resumed: Instant, concluded: Instant) {
+        for no in engine.progress().concluded.drain(..) {
+            self.traces.concluded(no, answered, resumed, concluded);
+        }
+    }
+
+    /// A block became durable; its write and sync began then.
+    pub(super) fn synced(&mut self, began: Instant, events: usize, bytes: u64) {
+        self.durable_at = Instant::now();
+        self.shard.journal_batch(self.durable_at - began, events, bytes);
+    }
+
+    /// A reply was given to its connection, to be written with the others of its batch.
+    pub(super) fn leaves(&mut self, stamp: Stamp) {
+        self.leaving.push(stamp);
+    }
+
+    /// What was given to connections is written.
+    pub(super) fn written(&mut self) {
+        if self.leaving.is_empty() {
+            return;
+        }
+        let (durable, written) = (self.traces.tick(self.durable_at), self.traces.tick(Instant::now()));
+        for stamp in self.leaving.drain(..) {
+            let Some(trace) = self.traces.written(stamp.no, durable, written).filter(|_| stamp.tap) else { continue };
+            let sums = trace.sums();
+            self.shard.stage(Stage::Queue, sums.queue);
+            self.shard.stage(Stage::Decode, sums.decode);
+            self.shard.stage(Stage::Decide, sums.decide);
+            if let Some(partner) = sums.partner {
+                self.shard.stage(Stage::Partner, partner);
+            }
+            self.shard.stage(Stage::Journal, sums.journal);
+            self.shard.stage(Stage::Reply, sums.reply);
+            self.shard.stage(Stage::Total, sums.total);
         }
     }
 
@@ -112,7 +154,6 @@ impl Meter {
         if latency_us > 0 {
             let histogram = self.latencies.entry(partner).or_insert_with(|| names::partner_seconds(&name()));
             histogram.record(micros(latency_us).as_secs_f64());
-            self.shard.stage(Stage::Partner, micros(latency_us));
         }
     }
 

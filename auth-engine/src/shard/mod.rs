@@ -11,3 +11,4 @@ pub mod meter;
 pub mod publish;
 pub mod rebuilds;
 pub mod run;
+pub mod traces;

@@ -17,6 +17,7 @@ use super::inbox::Inbox;
 use super::meter::Meter;
 use super::publish::Publisher;
 use super::rebuilds::Rebuilds;
+use super::traces::Steps;
 use crate::engine::{Effect, Engine, Inbound, PartnerAnswer};
 use crate::partner::{AddressPolicy, Endpoint, PartnerClient, Secret};
 use crate::switch::PollClock;
@@ -170,8 +171,12 @@ impl Shard {
         }
         self.end_old_secrets();
         self.gather().await;
-        let now = self.clock.now(mono_us(Instant::now()));
+        let due = Instant::now();
+        let now = self.clock.now(mono_us(due));
         self.engine.handle_timers(now);
+        if !self.engine.progress().concluded.is_empty() {
+            self.around.meter.concluded(&mut self.engine, due, due, Instant::now());
+        }
         self.commit()?;
         // Everything applied is durable now. Balances first: who reads one after a reply must see what it did.
         self.publish();
@@ -179,6 +184,7 @@ impl Shard {
         self.engine.release(now);
         self.carry_out();
         self.switch.flush();
+        self.around.meter.written();
         self.engine.clear_replies();
         self.around.meter.read(&mut self.engine);
         Ok(())
@@ -203,12 +209,12 @@ impl Shard {
                     frame: frame.frame,
                     since_us: mono_us(since),
                 };
-                let Some(decoded) = self.engine.decode(inbound) else { continue };
-                let ready = Instant::now();
-                self.engine.handle(decoded, now);
-                let done = Instant::now();
-                self.around.meter.decided(last.saturating_duration_since(since), ready - last, done - ready);
-                last = done;
+                let Some(message) = self.engine.decode(inbound) else { continue };
+                let decoded = Instant::now();
+                self.engine.handle(message, now);
+                let decided = Instant::now();
+                self.around.meter.decided(&mut self.engine, &Steps { since, begun: last, decoded, decided });
+                last = decided;
                 took += 1;
                 if frames + took >= FRAMES_PER_BATCH
                     || self.engine.journal().open_bytes() >= self.around.max_batch_bytes
@@ -217,11 +223,14 @@ impl Shard {
                 }
             }
             while let Some(answer) = self.inbox.next_answer() {
-                let now = self.clock.now(mono_us(Instant::now()));
-                let answered_us = mono_us(answer.answered_at);
+                let resumed = Instant::now();
+                let now = self.clock.now(mono_us(resumed));
+                let answered = answer.answered_at;
+                let answered_us = mono_us(answered);
                 let answer =
                     PartnerAnswer { no: answer.token, partner: answer.partner, outcome: answer.outcome, answered_us };
                 self.engine.handle_answer(answer, now);
+                self.around.meter.concluded(&mut self.engine, answered, resumed, Instant::now());
                 took += 1;
             }
             while requests < REQUESTS_PER_BATCH
@@ -250,12 +259,13 @@ impl Shard {
 
     /// Puts asks and refusals on the wire; they wait for no disk. True when a partner was asked.
     fn send_asks(&mut self) -> bool {
-        let mut asked = false;
+        let mut asked = None;
         self.engine.take_effects(&mut self.effects);
         for effect in self.effects.drain(..) {
             match effect {
                 Effect::Ask(ask) => {
-                    asked = true;
+                    let at = *asked.get_or_insert_with(Instant::now);
+                    self.around.meter.asked(ask.token, at);
                     self.client.ask(ask);
                 }
                 Effect::SendBytes { conn, header, reply } => {
@@ -266,7 +276,7 @@ impl Shard {
             }
         }
         self.switch.flush();
-        asked
+        asked.is_some()
     }
 
     fn commit(&mut self) -> Result<(), Stopped> {
@@ -282,7 +292,7 @@ impl Shard {
         let began = Instant::now();
         let durable = journal.commit()?;
         let bytes = journal.stats().bytes.load(std::sync::atomic::Ordering::Relaxed).saturating_sub(before);
-        self.around.meter.synced(began.elapsed(), events, bytes);
+        self.around.meter.synced(began, events, bytes);
         self.around.publisher.durable(durable);
         Ok(())
     }
@@ -291,17 +301,21 @@ impl Shard {
     fn carry_out(&mut self) {
         self.engine.take_effects(&mut self.effects);
         let mut effects = std::mem::take(&mut self.effects);
-        let released = Instant::now();
         for effect in effects.drain(..) {
             match effect {
                 Effect::Send { conn, header, reply, stamp } => {
-                    self.switch.send(conn, &header, self.engine.reply_bytes(&reply));
-                    self.around.meter.replied(stamp, mono_us(released));
+                    let sent = self.switch.send(conn, &header, self.engine.reply_bytes(&reply));
+                    if let Some(stamp) = stamp.filter(|_| sent) {
+                        self.around.meter.leaves(stamp);
+                    }
                 }
                 Effect::SendBytes { conn, header, reply } => {
                     self.switch.send(conn, &header, &reply);
                 }
-                Effect::Ask(ask) => self.client.ask(ask),
+                Effect::Ask(ask) => {
+                    self.around.meter.asked(ask.token, Instant::now());
+                    self.client.ask(ask);
+                }
                 Effect::Rebuild(job) => {
                     if let Err(job) = self.around.rebuilds.submit(job) {
                         self.engine.drop_rebuild(&job);
@@ -315,6 +329,7 @@ impl Shard {
                     let now = self.clock.now(mono_us(Instant::now())).wall;
                     query(self.engine.book(), now);
                 }
+                Effect::Trace(query) => query(self.engine.book(), self.around.meter.traces()),
                 Effect::Configure(partner) => self.configure(partner),
             }
         }
@@ -368,6 +383,7 @@ impl Shard {
         self.carry_out();
         let left = until.saturating_duration_since(Instant::now());
         self.switch.settle(left.min(Duration::from_secs(1))).await;
+        self.around.meter.written();
         self.around.meter.read(&mut self.engine);
         Ok(())
     }

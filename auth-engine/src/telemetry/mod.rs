@@ -116,7 +116,7 @@ mod tests {
         shard.decision(OutcomeLabel::Declined, "telemetry_test", FundingLabel::Pool);
         shard.frame_rejected(0, "undecodable");
         shard.shed("telemetry_test");
-        shard.stage(Stage::Total, Duration::from_micros(180));
+        shard.stage(Stage::Total, 180_000);
         shard.journal_batch(Duration::from_micros(120), 3, 4096);
         shard.in_flight(0, 5);
         let wanted = [

@@ -19,17 +19,17 @@ const EVERY: Duration = Duration::from_millis(100);
 pub enum Stage {
     /// Frame to message.
     Decode,
-    /// Frame in to the start of its decision.
+    /// Frame in to the start of its decoding.
     Queue,
-    /// The rules.
+    /// Message to command, decide, apply, append.
     Decide,
     /// Ask to answer or deadline.
     Partner,
-    /// Append to durable.
+    /// Decided to durable.
     Journal,
-    /// Durable to written.
+    /// Durable to handed to the kernel.
     Reply,
-    /// Frame in to reply out.
+    /// Frame in to reply handed to the kernel.
     Total,
 }
 
@@ -135,7 +135,11 @@ impl Durations {
     }
 
     fn record(&mut self, took: Duration) {
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).clamp(u64::from(STEPS), (1 << OCTAVES) - 1);
+        self.record_ns(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    fn record_ns(&mut self, nanos: u64) {
+        let nanos = nanos.clamp(u64::from(STEPS), (1 << OCTAVES) - 1);
         let octave = nanos.ilog2();
         // The four bits behind the leading one.
         let step = (nanos >> (octave - 4)) & u64::from(STEPS - 1);
@@ -308,8 +312,8 @@ impl ShardMetrics {
         self.dirty = true;
     }
 
-    /// How long a stage of a tap took.
-    pub fn stage(&mut self, stage: Stage, took: Duration) {
+    /// How many nanoseconds a stage of a tap took.
+    pub fn stage(&mut self, stage: Stage, nanos: u64) {
         let at = match stage {
             Stage::Decode => 0,
             Stage::Queue => 1,
@@ -320,7 +324,7 @@ impl ShardMetrics {
             Stage::Total => 6,
         };
         if let Some(durations) = self.tally.stages.get_mut(at) {
-            durations.record(took);
+            durations.record_ns(nanos);
         }
         self.dirty = true;
     }

@@ -17,3 +17,4 @@ mod reversals;
 mod smoke;
 mod support;
 mod taps;
+mod trace;

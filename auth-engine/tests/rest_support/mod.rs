@@ -14,6 +14,7 @@ use std::time::Duration;
 use auth_engine::rest::balances::{BalanceCells, Balances};
 use auth_engine::rest::{App, Health, LinkTarget, Settings, keys, serve};
 use auth_engine::shard::handle::{Rendered, Request, ShardHandle, Write, WriteOutcome};
+use auth_engine::shard::traces::Traces;
 use auth_engine::view::View;
 use auth_engine::view::feed::{FeederHandle, JournalSource};
 use auth_engine::view::fold::{Requests, SealedRequests};
@@ -174,6 +175,7 @@ impl Shard {
         while let Some(request) = requests.blocking_recv() {
             match request {
                 Request::Query(read) => read(&self.book, self.now()),
+                Request::Trace(read) => read(&self.book, &Traces::new(0)),
                 Request::Write(write, answer) => {
                     let outcome = self.write(write);
                     if self.mute.load(Ordering::SeqCst) {
