@@ -28,6 +28,9 @@ pub(crate) enum Fault {
     /// A message could not be built or read by the codec.
     #[error("a message of the harness: {0}")]
     Message(String),
+    /// Results that were to be shown could not be read or drawn.
+    #[error("{0}")]
+    Results(String),
 }
 
 impl Fault {

@@ -7,6 +7,8 @@ mod allocations;
 mod client;
 mod crash;
 mod engine;
+#[allow(dead_code, reason = "the runs that name their machine come next")]
+mod facts;
 mod fault;
 mod fixture;
 mod floor;
@@ -14,6 +16,7 @@ mod latency;
 mod measure;
 mod messages;
 mod path;
+mod report;
 mod result;
 
 use clap::{Parser, Subcommand};
@@ -38,6 +41,8 @@ enum Command {
     Latency(latency::Args),
     /// Kills the engine under load, again and again, and checks every acknowledged answer and every cent
     Crash(crash::Args),
+    /// Shows results of earlier runs: tables, and one HTML page with plots
+    Report(report::Args),
     /// The floor alone: TCP echo + append + fdatasync of the same bytes, the least that any durable engine costs
     Floor(floor::Args),
     /// The path of a tap in memory: nanoseconds and allocations by stage, without sockets
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
         Command::Crash(args) => crash::run(&args),
         Command::Floor(args) => floor::run(&args),
         Command::Path(args) => path::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::FloorServer(args) => floor::serve(&args),
     };
     match outcome {

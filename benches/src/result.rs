@@ -56,6 +56,8 @@ pub(crate) struct RunResult {
     pub(crate) view_lag_events: Option<(u64, u64)>,
     /// The whole distribution: quantile and microseconds.
     pub(crate) curve: Vec<(f64, f64)>,
+    /// The same of the floor of the same run, where it was kept.
+    pub(crate) floor_curve: Vec<(f64, f64)>,
     /// Per 100 ms window: seconds since the start, replies, p50, p99.
     pub(crate) windows: Vec<Window>,
     /// Stages of a tap as the engine measured them: name, p50, p99 in microseconds.
@@ -70,6 +72,7 @@ pub(crate) struct RunResult {
 
 /// One window of a run.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Window {
     /// Seconds since the first intended send after the warm-up.
     pub(crate) at_s: f64,
@@ -83,6 +86,7 @@ pub(crate) struct Window {
 
 /// A line of the table of targets.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Target {
     /// What was asked: `W99 under 1.5 ms`.
     pub(crate) asked: String,
