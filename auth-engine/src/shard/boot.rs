@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use iso_codec::Spec;
 use ledger_core::book::{Policy, Refusal};
-use ledger_core::journal::Recovery;
+use ledger_core::journal::{Options, Recovery};
 use ledger_core::money::Currency;
 use ledger_core::time::Timestamp;
 use rust_decimal::prelude::ToPrimitive;
@@ -111,9 +111,33 @@ pub fn open_stopped(config: &Config) -> Result<(Engine, ShardClock), Failure> {
         dedup_window_us: i64::try_from(config.journal.dedup_window.as_micros()).unwrap_or(i64::MAX),
         max_asks: 0,
     };
-    let (mut engine, recovery) =
-        Engine::open(data::journal_options(config), data::key_source(config)?, policy(config)?, settings)
-            .map_err(|e| Failure::data(e.to_string()))?;
+    open_alone(config, data::journal_options(config), settings)
+}
+
+/// Opens a directory, new or not, for a program that fills it before the engine serves from it: a start of its own
+/// with the configured links, and an operator's key where there is none. Segments are made ahead without a pause,
+/// since no tap waits for the disk beside them.
+///
+/// # Errors
+/// Exit 3 for the data directory, 2 for the configuration.
+pub fn open_bulk(config: &Config) -> Result<(Engine, ShardClock), Failure> {
+    data::prepare(config)?;
+    data::refuse_lost_journal(&config.data_dir)?;
+    let mut options = data::journal_options(config);
+    options.pace = std::time::Duration::ZERO;
+    let (mut engine, mut clock) = open_alone(config, options, engine_settings(config)?)?;
+    if engine.book().keys().all(|key| key.partner.is_some() || key.revoked) {
+        let command = operator_key_command(&operator_key(config)?);
+        let now = clock.now(mono_us(Instant::now()));
+        engine.command(&command, now).map_err(|why| Failure::data(format!("the operator's key: {why}")))?;
+    }
+    Ok((engine, clock))
+}
+
+/// Journal, book and a new epoch, and nothing that serves.
+fn open_alone(config: &Config, options: Options, settings: EngineSettings) -> Result<(Engine, ShardClock), Failure> {
+    let (mut engine, recovery) = Engine::open(options, data::key_source(config)?, policy(config)?, settings)
+        .map_err(|e| Failure::data(e.to_string()))?;
     let last_at = Timestamp(recovery.last_at.max(0));
     let mut clock = ShardClock::start(last_at, wall_us(), mono_us(Instant::now()));
     let now = clock.now(mono_us(Instant::now()));
@@ -121,11 +145,8 @@ pub fn open_stopped(config: &Config) -> Result<(Engine, ShardClock), Failure> {
     Ok((engine, clock))
 }
 
-/// Starts everything. When this returns, taps are being decided and the sidecar answers.
-///
-/// # Errors
-/// Exit 3 for the data directory, 2 for configuration and addresses in use.
-pub fn start(config: Config) -> Result<Running, Failure> {
+/// What the engine takes from the configuration.
+fn engine_settings(config: &Config) -> Result<EngineSettings, Failure> {
     let micros = |d: std::time::Duration| i64::try_from(d.as_micros()).unwrap_or(i64::MAX);
     let mut links = Vec::new();
     for link in &config.links {
@@ -138,12 +159,20 @@ pub fn start(config: Config) -> Result<Running, Failure> {
             max_in_flight: link.max_in_flight,
         });
     }
-    let settings = EngineSettings {
+    Ok(EngineSettings {
         links,
         decision_timeout_us: micros(config.partner.decision_timeout),
         dedup_window_us: micros(config.journal.dedup_window),
         max_asks: MAX_ASKS,
-    };
+    })
+}
+
+/// Starts everything. When this returns, taps are being decided and the sidecar answers.
+///
+/// # Errors
+/// Exit 3 for the data directory, 2 for configuration and addresses in use.
+pub fn start(config: Config) -> Result<Running, Failure> {
+    let settings = engine_settings(&config)?;
     if !config.sandbox {
         for link in &config.links {
             tracing::warn!(link = link.name, "this listener has no TLS: put it behind a tunnel");
@@ -315,21 +344,10 @@ fn ensure_operator_key(config: &Config, known: &[[u8; 32]], handle: &ShardHandle
     if !known.is_empty() {
         return Ok(false);
     }
-    let file = data::operator_key_file(&config.data_dir);
-    let key = match data::read_operator_key(&config.data_dir) {
-        Some(key) => key,
-        None => {
-            let key = rest::keys::generate().map_err(|e| Failure::data(e.to_string()))?;
-            data::write_secret(&file, key.as_bytes())?;
-            key
-        }
-    };
-    let hash = rest::keys::hash(&key);
+    let command = operator_key_command(&operator_key(config)?);
     let write = Write {
         idempotency: None,
-        plan: Box::new(move |_, _| {
-            Ok(ledger_core::book::Command::CreateKey { partner: None, name: "first operator".to_owned(), hash })
-        }),
+        plan: Box::new(move |_, _| Ok(command)),
         render: Box::new(|_, _, done: Result<_, Refusal>| Rendered {
             status: if done.is_ok() { 201 } else { 500 },
             body: Vec::new(),
@@ -343,6 +361,21 @@ fn ensure_operator_key(config: &Config, known: &[[u8; 32]], handle: &ShardHandle
         super::handle::WriteOutcome::Fresh(Rendered { status: 201, .. }) => Ok(true),
         other => Err(Failure::data(format!("the operator's key could not be made: {other:?}"))),
     }
+}
+
+/// The operator's key as its file holds it; made and written when there is none.
+fn operator_key(config: &Config) -> Result<zeroize::Zeroizing<String>, Failure> {
+    if let Some(key) = data::read_operator_key(&config.data_dir) {
+        return Ok(key);
+    }
+    let key = rest::keys::generate().map_err(|e| Failure::data(e.to_string()))?;
+    data::write_secret(&data::operator_key_file(&config.data_dir), key.as_bytes())?;
+    Ok(key)
+}
+
+fn operator_key_command(key: &str) -> ledger_core::book::Command {
+    let (name, hash) = ("first operator".to_owned(), rest::keys::hash(key));
+    ledger_core::book::Command::CreateKey { partner: None, name, hash }
 }
 
 /// Remembers specs by name: the view asks for every request.
