@@ -13,8 +13,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// How long a start may take, recovery included.
-const START_LIMIT: Duration = Duration::from_secs(120);
+/// How long a start may take, recovery of millions of events included.
+const START_LIMIT: Duration = Duration::from_secs(600);
 /// How long a drain may take.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// Lines of the engine's log that are shown when it fails.
@@ -24,6 +24,7 @@ const LOG_LINES: usize = 12;
 pub(crate) struct Site {
     binary: PathBuf,
     dir: PathBuf,
+    data: PathBuf,
 }
 
 /// What differs between the harness's runs.
@@ -57,6 +58,23 @@ pub(crate) struct Verified {
 impl Site {
     /// A site under `dir`, with its configuration written.
     pub(crate) fn new(binary: Option<&Path>, dir: &Path, setup: &Setup<'_>) -> Result<Site, Fault> {
+        let config = format!(
+            "sandbox = true\ndrain_timeout = \"5s\"\n\n[[link]]\nname = \"mastercard\"\n\
+             listen = \"127.0.0.1:0\"\nspec = \"mastercard\"\nframing = \"len2be\"\nbudget = \"{}\"\n\n\
+             [rest]\nlisten = \"127.0.0.1:0\"\n\n[journal]\nsegment = \"{}\"\n",
+            setup.budget, setup.segment
+        );
+        Site::configured(binary, dir, None, &config)
+    }
+
+    /// A site whose configuration and log lie under `dir`; the data directory is `data`, or under `dir` as well. The
+    /// configuration is the whole one but for `data_dir`.
+    pub(crate) fn configured(
+        binary: Option<&Path>,
+        dir: &Path,
+        data: Option<&Path>,
+        config: &str,
+    ) -> Result<Site, Fault> {
         let binary = match binary {
             Some(path) => path.to_owned(),
             None => beside("auth-engine")?,
@@ -65,22 +83,21 @@ impl Site {
             let text = "is not there; build it with `cargo build --release -p auth-engine` or name it with --engine";
             return Err(Fault::Engine(format!("{} {text}", binary.display())));
         }
-        let dir = dir.canonicalize().map_err(Fault::io(format!("the directory {}", dir.display())))?;
-        let site = Site { binary, dir };
-        let data = toml_text(&site.data().to_string_lossy());
-        let config = format!(
-            "data_dir = {data}\nsandbox = true\ndrain_timeout = \"5s\"\n\n[[link]]\nname = \"mastercard\"\n\
-             listen = \"127.0.0.1:0\"\nspec = \"mastercard\"\nframing = \"len2be\"\nbudget = \"{}\"\n\n\
-             [rest]\nlisten = \"127.0.0.1:0\"\n\n[journal]\nsegment = \"{}\"\n",
-            setup.budget, setup.segment
-        );
+        let whole = |path: &Path| path.canonicalize().map_err(Fault::io(format!("the directory {}", path.display())));
+        let dir = whole(dir)?;
+        let data = match data {
+            Some(data) => whole(data)?,
+            None => dir.join("data"),
+        };
+        let site = Site { binary, dir, data };
+        let config = format!("data_dir = {}\n{config}", toml_text(&site.data.to_string_lossy()));
         fs::write(site.config(), config).map_err(Fault::io(format!("writing {}", site.config().display())))?;
         Ok(site)
     }
 
     /// The data directory.
     pub(crate) fn data(&self) -> PathBuf {
-        self.dir.join("data")
+        self.data.clone()
     }
 
     fn config(&self) -> PathBuf {
@@ -110,7 +127,7 @@ impl Site {
                 Ok(line) => line,
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     end(&mut child);
-                    return Err(self.failed("the engine was not ready in 120 s"));
+                    return Err(self.failed("the engine was not ready in 600 s"));
                 }
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
                     let status = child.wait().map_err(Fault::io("waiting for the engine"))?;
@@ -194,6 +211,13 @@ impl Site {
 }
 
 impl Engine {
+    /// Bytes of its memory that lie in RAM; none when the kernel does not tell.
+    pub(crate) fn resident_bytes(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+    }
+
     /// `kill -9`, and nothing else: no word before, no time to say goodbye.
     pub(crate) fn kill(mut self) {
         end(&mut self.child);

@@ -12,12 +12,17 @@ mod facts;
 mod fault;
 mod fixture;
 mod floor;
+mod growth;
 mod latency;
 mod measure;
 mod messages;
+mod output;
 mod path;
+mod recover;
 mod report;
 mod result;
+mod seed;
+mod view_lag;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -47,6 +52,12 @@ enum Command {
     Floor(floor::Args),
     /// The path of a tap in memory: nanoseconds and allocations by stage, without sockets
     Path(path::Args),
+    /// A data directory of millions of cards, made through the ledger's own append
+    Seed(seed::Args),
+    /// Time from the start of the process to ready on a seeded directory, page cache cold and warm
+    Recover(recover::Args),
+    /// One tap in flight on a thousand cards and on a million with open holds, in turns
+    Growth(growth::Args),
     /// The floor's server, a process of its own (started by `latency` and `floor`)
     #[command(hide = true)]
     FloorServer(floor::ServerArgs),
@@ -62,6 +73,9 @@ fn main() -> ExitCode {
         Command::Floor(args) => floor::run(&args),
         Command::Path(args) => path::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Seed(args) => seed::run(&args),
+        Command::Recover(args) => recover::run(&args),
+        Command::Growth(args) => growth::run(&args),
         Command::FloorServer(args) => floor::serve(&args),
     };
     match outcome {
