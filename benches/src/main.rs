@@ -7,7 +7,6 @@ mod allocations;
 mod client;
 mod crash;
 mod engine;
-#[allow(dead_code, reason = "the runs that name their machine come next")]
 mod facts;
 mod fault;
 mod fixture;

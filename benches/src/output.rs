@@ -1,6 +1,7 @@
 //! Where the results of a run go: text or JSON on the standard output, and a document in a file. It owns the flags
 //! for that, the same for each command that flattens them; it must never change a figure.
 
+use crate::facts;
 use crate::fault::Fault;
 use crate::result::{Results, RunResult};
 use std::path::PathBuf;
@@ -35,5 +36,5 @@ impl Output {
 
 /// The results with what they were taken on.
 pub(crate) fn document(results: Vec<RunResult>) -> Results {
-    Results { results, ..Results::default() }
+    Results { results, ..facts::results(facts::command_line()) }
 }

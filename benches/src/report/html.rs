@@ -2,7 +2,7 @@
 //! from a result file enters it by `Page::text` alone.
 
 use super::figures::{Column, columns, count, grouped, micros, remarks};
-use super::model::{Group, Merged};
+use super::model::{Group, Line, Merged};
 use super::page::Page;
 use super::plots::{self, MOST_LINES, Size};
 use crate::fault::Fault;
@@ -62,11 +62,19 @@ fn targets(page: &mut Page, merged: &Merged) {
     let lines = merged.targets();
     if lines.is_empty() {
         page.markup("<p>No result here has a target.</p>\n");
-        return;
+    } else {
+        table_of_targets(page, &lines);
     }
+    let unmeasured = merged.unmeasured();
+    if !unmeasured.is_empty() {
+        page.markup("<p class=\"warning\">Not measured here: ").text(&unmeasured.join("; ")).markup(".</p>\n");
+    }
+}
+
+fn table_of_targets(page: &mut Page, lines: &[Line<'_>]) {
     page.markup("<div class=\"scroll\"><table class=\"words\">\n<thead><tr><th>target of</th><th>asked</th>")
         .markup("<th>got</th><th>verdict</th></tr></thead>\n<tbody>\n");
-    for line in &lines {
+    for line in lines {
         page.markup("<tr><th scope=\"row\">").text(line.name).markup("</th><td>").text(line.asked);
         page.markup("</td><td>").text(line.got).markup("</td><td class=\"verdict ").text(line.verdict.word());
         page.markup("\">").text(line.verdict.word()).markup("</td></tr>\n");
@@ -80,12 +88,16 @@ fn section(page: &mut Page, at: usize, group: &Group<'_>) -> Result<(), Fault> {
     if !columns.is_empty() {
         results(page, &columns, &group.results);
     }
-    let remarks: Vec<_> =
-        group.results.iter().flat_map(|result| remarks(result).into_iter().map(|said| (*result, said))).collect();
+    let remarks = group.results.iter().map(|result| (result, remarks(result))).filter(|(_, said)| !said.is_empty());
+    let remarks: Vec<_> = remarks.collect();
     if !remarks.is_empty() {
         page.markup("<ul>\n");
         for (result, said) in remarks {
-            page.markup("<li><strong>").text(&result.name).markup("</strong>: ").text(&said).markup("</li>\n");
+            page.markup("<li><strong>")
+                .text(&result.name)
+                .markup("</strong>: ")
+                .text(&said.join("; "))
+                .markup("</li>\n");
         }
         page.markup("</ul>\n");
     }

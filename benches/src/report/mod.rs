@@ -7,6 +7,7 @@ mod model;
 mod page;
 mod plots;
 mod read;
+mod targets;
 mod text;
 
 use crate::fault::Fault;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 #[command(after_help = "Example: benches report target/bench/results.json --html target/bench/report.html\n\n\
                         A file holds one result document, or several one after the other.")]
 pub(crate) struct Args {
-    /// Files with results, as the runs wrote them with --json
+    /// Files with results, as the runs wrote them with --out
     #[arg(required = true, value_name = "FILE.json")]
     files: Vec<PathBuf>,
     /// Write one HTML page that needs nothing but itself

@@ -1,6 +1,7 @@
 //! Merged results: which belong together, which are void, what became of each target. It owns the order in which a
 //! reader meets them, bad news first; it must never change a figure.
 
+use super::targets;
 use crate::result::{Results, RunResult};
 use serde_json::{Value, json};
 
@@ -59,12 +60,18 @@ pub(super) struct Merged {
 }
 
 impl Merged {
-    /// Takes them in the order in which they were given.
-    pub(super) fn new(documents: Vec<Results>) -> Merged {
+    /// Takes them in the order in which they were given, and holds them against what is asked.
+    pub(super) fn new(mut documents: Vec<Results>) -> Merged {
+        documents.iter_mut().flat_map(|document| &mut document.results).for_each(targets::judge);
         Merged { documents }
     }
 
-    fn results(&self) -> impl Iterator<Item = &RunResult> {
+    /// What is asked of runs that are not here.
+    pub(super) fn unmeasured(&self) -> Vec<&'static str> {
+        targets::unmeasured(self.results())
+    }
+
+    fn results(&self) -> impl Iterator<Item = &RunResult> + Clone {
         self.documents.iter().flat_map(|document| &document.results)
     }
 
@@ -173,6 +180,7 @@ impl Merged {
         };
         json!({
             "verdict": self.verdict(),
+            "unmeasured": self.unmeasured(),
             "targets": self.targets().iter().map(target).collect::<Vec<_>>(),
             "results": self.results().collect::<Vec<_>>(),
             "documents": self.documents.iter().map(source).collect::<Vec<_>>(),

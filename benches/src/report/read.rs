@@ -64,5 +64,5 @@ fn without_nulls(value: &mut Value) {
 fn not_results(path: &Path, why: &str) -> Fault {
     // One line, whatever a file name or a parser says.
     let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
-    Fault::Results(format!("{} is not a result file: {why}; give files that a run wrote with --json", path.display()))
+    Fault::Results(format!("{} is not a result file: {why}; give files that a run wrote with --out", path.display()))
 }

@@ -102,6 +102,7 @@ fn the_text_names_every_result_that_may_be_used() {
     }
     assert!(text.contains("4 of 8 targets met"));
     assert!(text.contains("commit: 0000000"));
+    assert!(text.contains("not measured here: most taps, closed loop, 512 in flight; tap with a partner"));
 }
 
 #[test]

@@ -51,6 +51,10 @@ pub(super) fn render(merged: &Merged) -> String {
     }
     say("");
     say(&targets(merged));
+    let unmeasured = merged.unmeasured();
+    if !unmeasured.is_empty() {
+        say(&format!("not measured here: {}", unmeasured.join("; ")));
+    }
     out
 }
 

@@ -176,7 +176,7 @@ fn is_decade(value: f64) -> bool {
 fn chart<'a>(area: &Area<'a>, x: &Axis, y: &Axis, x_says: &str, y_says: &str) -> Drawn<Chart<'a>> {
     let mut chart = ChartBuilder::on(area)
         .margin_top(22 * FINE)
-        .margin_right(16 * FINE)
+        .margin_right(28 * FINE)
         .margin_bottom(if x_says.is_empty() { 2 * FINE } else { 20 * FINE })
         .margin_left(2 * FINE)
         .x_label_area_size(22 * FINE)
@@ -193,7 +193,7 @@ fn chart<'a>(area: &Area<'a>, x: &Axis, y: &Axis, x_says: &str, y_says: &str) ->
     let (width, height) = area.dim_in_pixel();
     say(area, y_says, (4, 2), HPos::Left, VPos::Top)?;
     if !x_says.is_empty() {
-        say(area, x_says, (width / FINE - 16, height / FINE - 4), HPos::Right, VPos::Bottom)?;
+        say(area, x_says, (width / FINE - 28, height / FINE - 4), HPos::Right, VPos::Bottom)?;
     }
     Ok(chart)
 }
