@@ -218,6 +218,11 @@ impl Engine {
         Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// `kill -9`, and nothing else: no word before, no time to say goodbye.
     pub(crate) fn kill(mut self) {
         end(&mut self.child);

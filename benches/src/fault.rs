@@ -25,6 +25,9 @@ pub(crate) enum Fault {
         /// What came back.
         what: String,
     },
+    /// What was asked for cannot be run.
+    #[error("{0}")]
+    Usage(String),
     /// A message could not be built or read by the codec.
     #[error("a message of the harness: {0}")]
     Message(String),

@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 /// Zeros that are laid before the first append: a journal's segment.
 const FILE: usize = 64 << 20;
 const PAGE: usize = 4096;
+/// Bytes of a floor's reply, where no reply of the target was seen before: those of our 0110.
+pub(crate) const REPLY: usize = 127;
 /// How long a floor may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 

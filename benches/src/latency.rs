@@ -1,15 +1,20 @@
-//! One tap in flight, account-funded, warm: the engine beside the floor, in turns, in one run. It owns the order of
-//! the turns and the table; it must never compare figures that were not taken side by side.
+//! Latency beside the floor's of the same run: one account-funded tap in flight, in turns with the floor; or at given
+//! rates, or with so many in flight, with the floor before and after. It owns the order of the turns; it must never
+//! compare figures that were not taken side by side.
 
 use crate::client::Link;
 use crate::engine::{Engine, Setup, Site, workplace};
 use crate::fault::Fault;
 use crate::fixture::Maker;
-use crate::floor::{Floor, How};
-use crate::measure::{Ratio, Series, Summary, WINDOW, machine, summaries, table};
+use crate::floor::{Floor, How, REPLY};
+use crate::load::numbers::Numbers;
+use crate::load::options::Options;
+use crate::load::output::Output;
+use crate::load::{self, Shape};
+use crate::measure::{Series, WINDOW};
 use crate::messages::Messages;
+use crate::result::RunResult;
 use serde_json::json;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -20,26 +25,61 @@ const MONEY: i64 = 9_999_999_900;
 
 /// Arguments of `latency`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: benches latency --samples 5000 --json")]
+#[command(
+    after_help = "Examples:\n  benches latency --samples 5000\n  benches latency --rates 20000,100000,200000 --out results.json\n  benches latency --in-flight 512 --json\n  benches latency --target 127.0.0.1:8583 --cards pans.txt --rates 1000 --mix daily"
+)]
 pub(crate) struct Args {
-    /// Samples of each, after the warm-up
+    /// Open loops at these rates, one result each
+    #[arg(long, alias = "rate", value_name = "PER_SECOND,…", value_delimiter = ',')]
+    rates: Vec<f64>,
+    /// A closed loop with so many messages without a reply at a time
+    #[arg(long, value_name = "N")]
+    in_flight: Option<usize>,
+    /// One in flight: samples of each, after the warm-up
     #[arg(long, default_value_t = 4000, value_parser = clap::value_parser!(u32).range(100..))]
     samples: u32,
-    /// Taps in one turn
+    /// One in flight: taps in one turn
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     turn: u32,
-    /// Taps of each before the first sample
+    /// One in flight: taps of each before the first sample
     #[arg(long, default_value_t = 500)]
     warm_up: u32,
-    /// The engine's binary (default: beside this program)
-    #[arg(long, value_name = "FILE")]
-    engine: Option<PathBuf>,
-    /// Where the data directory and the floor's file lie (default: beside this program)
-    #[arg(long, value_name = "DIR")]
-    work: Option<PathBuf>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    load: Options,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Runs `latency`.
+pub(crate) fn run(args: &Args) -> Result<ExitCode, Fault> {
+    let arrivals = args.load.arrivals;
+    let open = args.rates.iter().map(|rate| Shape::Open { rate: *rate, arrivals });
+    let shapes: Vec<Shape> = open.chain(args.in_flight.map(|in_flight| Shape::Closed { in_flight })).collect();
+    let results = if shapes.is_empty() { vec![one_in_flight(args)?] } else { loaded(&args.load, &shapes)? };
+    args.output.emit(results)
+}
+
+/// One result for each shape, all against one target. A void run ends the row: what comes after it would stand on
+/// what it left behind.
+fn loaded(load: &Options, shapes: &[Shape]) -> Result<Vec<RunResult>, Fault> {
+    let mix = load.mix()?;
+    let place = workplace(load.work.as_deref())?;
+    let target = load.target(place.path(), &mix, &json!({ "name": "Load", "decision_mode": "auto_approve" }))?;
+    let mut floor = match load.floor_samples {
+        0 => None,
+        _ => Some(Floor::start(place.path(), How::Fdatasync, REPLY)?),
+    };
+    let mut numbers = Numbers::new(jiff::Timestamp::now());
+    let mut results = Vec::new();
+    for shape in shapes {
+        let result = load::run(&load.plan(&target, &mix, *shape), &mut numbers, floor.as_mut())?;
+        let void = result.void.is_some();
+        results.push(result);
+        if void {
+            break;
+        }
+    }
+    Ok(results)
 }
 
 /// The engine with a card that an account pays for, and a connection to it.
@@ -80,10 +120,10 @@ impl<'a> Taps<'a> {
     }
 }
 
-/// Runs `latency`.
-pub(crate) fn run(args: &Args) -> Result<ExitCode, Fault> {
-    let place = workplace(args.work.as_deref())?;
-    let site = Site::new(args.engine.as_deref(), place.path(), &Setup { segment: "64MiB", budget: "2s" })?;
+/// One tap in flight, in turns with both floors.
+fn one_in_flight(args: &Args) -> Result<RunResult, Fault> {
+    let place = workplace(args.load.work.as_deref())?;
+    let site = Site::new(args.load.engine.as_deref(), place.path(), &Setup { segment: "64MiB", budget: "2s" })?;
     let messages = Messages::new()?;
     let mut taps = Taps::start(&site, &messages)?;
 
@@ -126,32 +166,30 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Fault> {
 
     let engine = of_engine.summary("engine: account-funded tap");
     let floor = of_floor.summary("floor: append + fdatasync");
-    let direct = direct.map(|_| of_direct.summary("O_DIRECT|O_DSYNC, 4 KiB (for information)"));
     let ratio = engine.over(&floor);
-    if args.json {
-        let figures = json!({
-            "machine": machine(), "request_bytes": request_bytes, "reply_bytes": reply_bytes, "turn": args.turn,
-            "engine": engine, "floor": floor, "direct": direct, "ratio": ratio,
-        });
-        println!("{figures}");
-    } else {
-        println!(
-            "{}; one in flight, {request_bytes} bytes in, {reply_bytes} bytes out, in turns of {}",
-            machine(),
-            args.turn
-        );
-        let rows: Vec<&Summary> = [Some(&engine), Some(&floor), direct.as_ref()].into_iter().flatten().collect();
-        println!("{}", summaries(&rows));
-        println!("{}", ratios(&ratio));
-        println!("windows: the median over windows of {WINDOW} samples, because a disk that stalls spoils single ones");
+    let mut result = RunResult {
+        name: "one in flight, account".to_owned(),
+        group: "one in flight".to_owned(),
+        shape: "one".to_owned(),
+        sent: engine.samples as u64,
+        answered: engine.samples as u64,
+        ..engine.result()
+    };
+    result.rate_per_s = of_engine.rate();
+    result.answered_per_s = result.rate_per_s;
+    result.floor_p50_us = floor.p50_us;
+    result.floor_p99_us = floor.p99_us;
+    result.ratio_p50 = ratio.p50;
+    result.ratio_p99 = ratio.p99;
+    result.curve = of_engine.curve();
+    result.notes.push(format!(
+        "{request_bytes} bytes in, {reply_bytes} bytes out, in turns of {}; windows are of {WINDOW} taps: W50 {:.2} and W99 {:.2} times the floor's",
+        args.turn, ratio.window_p50, ratio.window_p99
+    ));
+    if direct.is_some() {
+        let direct = of_direct.summary("direct");
+        let text = "a floor with O_DIRECT|O_DSYNC blocks of 4 KiB instead, for information";
+        result.notes.push(format!("{text}: p50 {:.1}, p99 {:.1} µs", direct.p50_us, direct.p99_us));
     }
-    drop(taps);
-    Ok(ExitCode::SUCCESS)
-}
-
-fn ratios(ratio: &Ratio) -> comfy_table::Table {
-    let mut table = table(&["engine over floor", "p50", "p99", "p50, windows", "p99, windows"]);
-    let figures = [ratio.p50, ratio.p99, ratio.window_p50, ratio.window_p99];
-    table.add_row(["ratio".to_owned()].into_iter().chain(figures.iter().map(|figure| format!("{figure:.2}"))));
-    table
+    Ok(result)
 }

@@ -13,6 +13,7 @@ mod fixture;
 mod floor;
 mod growth;
 mod latency;
+mod load;
 mod measure;
 mod messages;
 mod output;
@@ -41,8 +42,8 @@ struct Root {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// One tap in flight, account-funded, warm: p50 and p99 beside the floor's, interleaved in one run
-    Latency(latency::Args),
+    /// Latency beside the floor's of the same run: one tap in flight, at given rates, or with so many in flight
+    Latency(Box<latency::Args>),
     /// Kills the engine under load, again and again, and checks every acknowledged answer and every cent
     Crash(crash::Args),
     /// Shows results of earlier runs: tables, and one HTML page with plots

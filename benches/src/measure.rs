@@ -1,6 +1,7 @@
 //! Latencies as they are told: percentiles of all samples, medians over windows of 100, ratios to the floor. It
 //! must never take a time itself.
 
+use crate::result::RunResult;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use hdrhistogram::Histogram;
@@ -9,6 +10,9 @@ use std::time::Duration;
 
 /// Samples of one window: a stalling disk then spoils single windows instead of the whole.
 pub(crate) const WINDOW: usize = 100;
+
+/// Steps of a curve between one half of the rest and the next.
+const CURVE: u32 = 8;
 
 /// Times in the order in which they were taken.
 #[derive(Debug, Default)]
@@ -56,10 +60,26 @@ impl Series {
         self.0.push(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1));
     }
 
+    /// Whether nothing was added.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Samples a second, when one followed the other without a pause.
+    pub(crate) fn rate(&self) -> f64 {
+        let seconds = self.0.iter().sum::<u64>() as f64 / 1e9;
+        if seconds > 0.0 { self.0.len() as f64 / seconds } else { 0.0 }
+    }
+
+    /// The whole distribution: quantile and microseconds.
+    pub(crate) fn curve(&self) -> Vec<(f64, f64)> {
+        curve(&filled(&self.0))
+    }
+
     /// Percentiles of all, and the medians over the windows.
     pub(crate) fn summary(&self, name: &str) -> Summary {
-        let all = histogram(&self.0);
-        let windows: Vec<_> = self.0.chunks_exact(WINDOW).map(histogram).collect();
+        let all = filled(&self.0);
+        let windows: Vec<_> = self.0.chunks_exact(WINDOW).map(filled).collect();
         let over = |quantile| median(windows.iter().map(|window| micros(window, quantile)).collect());
         Summary {
             name: name.to_owned(),
@@ -75,7 +95,27 @@ impl Series {
     }
 }
 
+/// A distribution as a picture needs it: quantile and microseconds.
+pub(crate) fn curve(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
+    let steps = histogram.iter_quantiles(CURVE);
+    steps.map(|step| (step.quantile_iterated_to(), step.value_iterated_to() as f64 / 1e3)).collect()
+}
+
 impl Summary {
+    /// A result with these percentiles and nothing else.
+    pub(crate) fn result(&self) -> RunResult {
+        RunResult {
+            p50_us: self.p50_us,
+            p90_us: self.p90_us,
+            p99_us: self.p99_us,
+            p999_us: self.p999_us,
+            max_us: self.max_us,
+            w50_us: self.window_p50_us,
+            w99_us: self.window_p99_us,
+            ..RunResult::default()
+        }
+    }
+
     /// This one as multiples of a floor.
     pub(crate) fn over(&self, floor: &Summary) -> Ratio {
         Ratio {
@@ -87,19 +127,26 @@ impl Summary {
     }
 }
 
-fn histogram(samples: &[u64]) -> Histogram<u64> {
-    // One nanosecond to a minute, three digits: always a legal shape.
-    let mut histogram = Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are legal");
+/// An empty histogram of nanoseconds.
+pub(crate) fn histogram() -> Histogram<u64> {
+    // One nanosecond to five minutes, three digits: always a legal shape.
+    Histogram::new_with_bounds(1, 300_000_000_000, 3).expect("the bounds are legal")
+}
+
+fn filled(samples: &[u64]) -> Histogram<u64> {
+    let mut histogram = histogram();
     samples.iter().for_each(|sample| histogram.saturating_record(*sample));
     histogram
 }
 
-fn micros(histogram: &Histogram<u64>, quantile: f64) -> f64 {
+/// A quantile in microseconds.
+pub(crate) fn micros(histogram: &Histogram<u64>, quantile: f64) -> f64 {
     let nanos = Duration::from_nanos(histogram.value_at_quantile(quantile));
     nanos.as_secs_f64() * 1e6
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// The middle one; not a number when there is none.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -1,0 +1,116 @@
+//! What a run looks at besides its own sockets: CPU time of the server's thread, and how far the read model is behind.
+//! It owns a thread that mostly sleeps; it must never be needed for a run, and what it cannot read is left out.
+
+use super::drive::Gauge;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Between two looks at the metrics.
+const LOOK: Duration = Duration::from_millis(500);
+/// Between two looks at whether the run is over.
+const NAP: Duration = Duration::from_millis(20);
+/// How long the metrics may take, and how large they may be.
+const PATIENCE: Duration = Duration::from_secs(2);
+const BODY: u64 = 4 << 20;
+
+/// What can be watched.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Watch {
+    /// The server's process, and the name of the thread whose CPU time counts (all of the process when none has it).
+    pub(crate) thread: Option<(u32, String)>,
+    /// Where the server's metrics are.
+    pub(crate) metrics: Option<SocketAddr>,
+}
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub(crate) struct Watched {
+    /// CPU time in the measured part and replies in it.
+    pub(crate) cpu: Option<(Duration, u64)>,
+    /// How far the read model was behind at most, and at the end.
+    pub(crate) view_lag: Option<(u64, u64)>,
+}
+
+/// Watches until the loop is over.
+pub(crate) fn watch(watch: &Watch, gauge: &Gauge, warm_up: Duration, length: Duration) -> Watched {
+    let start = Instant::now();
+    let mut seen = Watched::default();
+    let (mut before, mut after) = (None, None);
+    let metrics = watch.metrics.map(Metrics::new);
+    let mut looked = Instant::now();
+    while !gauge.over.load(Ordering::Relaxed) {
+        std::thread::sleep(NAP);
+        let at = start.elapsed();
+        let look = || Some((watch.cpu()?, gauge.answered.load(Ordering::Relaxed)));
+        if before.is_none() && at >= warm_up {
+            before = look();
+        }
+        if after.is_none() && at >= warm_up + length {
+            after = look();
+        }
+        if at >= warm_up && looked.elapsed() >= LOOK {
+            looked = Instant::now();
+            seen.lag(metrics.as_ref());
+        }
+    }
+    seen.lag(metrics.as_ref());
+    let after = after.or_else(|| Some((watch.cpu()?, gauge.answered.load(Ordering::Relaxed))));
+    if let (Some((from, first)), Some((to, last))) = (before, after) {
+        seen.cpu = Some((to.saturating_sub(from), last.saturating_sub(first))).filter(|(_, count)| *count > 0);
+    }
+    seen
+}
+
+impl Watched {
+    fn lag(&mut self, metrics: Option<&Metrics>) {
+        if let Some(lag) = metrics.and_then(|metrics| metrics.value("view_lag_events")) {
+            let most = self.view_lag.map_or(0, |(most, _)| most).max(lag);
+            self.view_lag = Some((most, lag));
+        }
+    }
+
+    /// Microseconds of CPU for each reply.
+    pub(crate) fn cpu_us(&self) -> Option<f64> {
+        self.cpu.map(|(time, replies)| time.as_secs_f64() * 1e6 / replies as f64)
+    }
+}
+
+impl Watch {
+    /// On-CPU time of the thread by the scheduler's own clock, which is exact to the nanosecond.
+    fn cpu(&self) -> Option<Duration> {
+        let (pid, name) = self.thread.as_ref()?;
+        let process = procfs::process::Process::new(i32::try_from(*pid).ok()?).ok()?;
+        let mut all = 0;
+        for task in process.tasks().ok()?.flatten() {
+            let Ok(used) = task.schedstat() else { continue };
+            if task.stat().is_ok_and(|stat| stat.comm == *name) {
+                return Some(Duration::from_nanos(used.sum_exec_runtime));
+            }
+            all += used.sum_exec_runtime;
+        }
+        Some(Duration::from_nanos(all))
+    }
+}
+
+/// A server's metrics in Prometheus' text.
+struct Metrics {
+    agent: ureq::Agent,
+    url: String,
+}
+
+impl Metrics {
+    fn new(addr: SocketAddr) -> Metrics {
+        let config = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).proxy(None).build();
+        Metrics { agent: config.into(), url: format!("http://{addr}/metrics") }
+    }
+
+    /// A metric without labels; `None` when it cannot be had.
+    fn value(&self, name: &str) -> Option<u64> {
+        let mut response = self.agent.get(&self.url).call().ok()?;
+        let text = response.body_mut().with_config().limit(BODY).read_to_string().ok()?;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+        let value: f64 = value.trim().parse().ok()?;
+        Some(value as u64)
+    }
+}
