@@ -22,6 +22,7 @@ mod recover;
 mod report;
 mod result;
 mod seed;
+mod throughput;
 mod view_lag;
 
 use clap::{Parser, Subcommand};
@@ -44,6 +45,8 @@ struct Root {
 enum Command {
     /// Latency beside the floor's of the same run: one tap in flight, at given rates, or with so many in flight
     Latency(Box<latency::Args>),
+    /// The highest rate with p99 under a bound, with every step of the search
+    Throughput(Box<throughput::Args>),
     /// Kills the engine under load, again and again, and checks every acknowledged answer and every cent
     Crash(crash::Args),
     /// Shows results of earlier runs: tables, and one HTML page with plots
@@ -61,6 +64,9 @@ enum Command {
     /// The floor's server, a process of its own (started by `latency` and `floor`)
     #[command(hide = true)]
     FloorServer(floor::ServerArgs),
+    /// A listener that approves everything and keeps nothing: what the generator itself reaches
+    #[command(hide = true)]
+    EchoServer(load::echo::Args),
 }
 
 #[global_allocator]
@@ -69,6 +75,7 @@ static ALLOCATOR: allocations::Counting = allocations::Counting;
 fn main() -> ExitCode {
     let outcome = match Root::parse().command {
         Command::Latency(args) => latency::run(&args),
+        Command::Throughput(args) => throughput::run(&args),
         Command::Crash(args) => crash::run(&args),
         Command::Floor(args) => floor::run(&args),
         Command::Path(args) => path::run(&args),
@@ -77,6 +84,7 @@ fn main() -> ExitCode {
         Command::Recover(args) => recover::run(&args),
         Command::Growth(args) => growth::run(&args),
         Command::FloorServer(args) => floor::serve(&args),
+        Command::EchoServer(args) => load::echo::run(&args),
     };
     match outcome {
         Ok(code) => code,

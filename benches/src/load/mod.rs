@@ -4,6 +4,7 @@
 
 pub(crate) mod cards;
 mod drive;
+pub(crate) mod echo;
 mod links;
 mod matching;
 pub(crate) mod mix;
@@ -28,6 +29,7 @@ use links::Links;
 use matching::Reader;
 use mix::Mix;
 use numbers::Numbers;
+pub(crate) use record::Why;
 use schedule::{Arrivals, Draw};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -156,7 +158,16 @@ impl Plan {
 
 /// Runs a plan and tells what came of it; a run whose figures must not be used says so in `void`. With a floor, it is
 /// sampled before the warm-up and after the last reply, while the target is idle.
-pub(crate) fn run(plan: &Plan, numbers: &mut Numbers, mut floor: Option<&mut Floor>) -> Result<RunResult, Fault> {
+pub(crate) fn run(plan: &Plan, numbers: &mut Numbers, floor: Option<&mut Floor>) -> Result<RunResult, Fault> {
+    judged(plan, numbers, floor).map(|(result, _)| result)
+}
+
+/// The same, and of which kind the reason in `void` is.
+pub(crate) fn judged(
+    plan: &Plan,
+    numbers: &mut Numbers,
+    mut floor: Option<&mut Floor>,
+) -> Result<(RunResult, Option<Why>), Fault> {
     plan.check()?;
     let spec = Spec::embedded(&plan.spec);
     let spec = spec.ok_or_else(|| {
@@ -190,7 +201,7 @@ pub(crate) fn run(plan: &Plan, numbers: &mut Numbers, mut floor: Option<&mut Flo
     });
     sample(floor, plan.floor_samples / 2, frames.sample(), &mut of_floor)?;
 
-    let mut result = record::evaluate(plan, &slots, &seen);
+    let (mut result, why) = record::evaluate(plan, &slots, &seen);
     result.server_cpu_us = watched.cpu_us();
     result.view_lag_events = watched.view_lag;
     if !of_floor.is_empty() {
@@ -200,7 +211,7 @@ pub(crate) fn run(plan: &Plan, numbers: &mut Numbers, mut floor: Option<&mut Flo
         result.ratio_p50 = result.w50_us / floor.p50_us;
         result.ratio_p99 = result.w99_us / floor.p99_us;
     }
-    Ok(result)
+    Ok((result, why))
 }
 
 /// The first samples after a pause are slower than the rest and are left out.

@@ -4,6 +4,7 @@
 use super::Plan;
 use super::Shape;
 use super::drive::Seen;
+use super::links::Broken;
 use super::schedule::Slot;
 use crate::measure::{curve, histogram, median, micros};
 use crate::result::{RunResult, Window};
@@ -23,6 +24,19 @@ const MISSED: f64 = 0.001;
 /// Replies with another DE39 than the mix says that make a run void.
 const UNEXPECTED: f64 = 0.01;
 
+/// The kinds of reason for which figures must not be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The target refused, closed, or answered what is no answer: nothing more can be learned from it.
+    Target,
+    /// The target did not keep up with the schedule.
+    Slow,
+    /// The target answers otherwise than the mix says.
+    Answers,
+    /// The generator itself was late.
+    Lag,
+}
+
 /// What went wrong in the measured part.
 #[derive(Debug, Default)]
 struct Faults {
@@ -32,8 +46,8 @@ struct Faults {
     refused: u64,
 }
 
-/// The figures of a run.
-pub(crate) fn evaluate(plan: &Plan, slots: &[Slot], seen: &Seen) -> RunResult {
+/// The figures of a run, and the kind of its `void` when it has one.
+pub(crate) fn evaluate(plan: &Plan, slots: &[Slot], seen: &Seen) -> (RunResult, Option<Why>) {
     let warm = plan.warm_up.as_nanos() as u64;
     let length = plan.length.as_nanos() as u64;
     let sent = slots.get(..seen.sent).unwrap_or(slots);
@@ -97,8 +111,10 @@ pub(crate) fn evaluate(plan: &Plan, slots: &[Slot], seen: &Seen) -> RunResult {
         seen.worked.as_secs_f64() * 1e6 / messages,
         seen.cpu.as_secs_f64() * 1e6 / messages
     ));
-    result.void = verdict(plan, &result, &faults, seen);
-    result
+    let verdict = verdict(plan, &result, &faults, seen);
+    let why = verdict.as_ref().map(|(why, _)| *why);
+    result.void = verdict.map(|(_, text)| text);
+    (result, why)
 }
 
 fn finite(figure: f64) -> f64 {
@@ -167,38 +183,42 @@ fn windows(measured: &[Slot], warm: u64, length: u64, took: impl Fn(&Slot) -> u6
 }
 
 /// Why the figures must not be used; `None` when they may.
-fn verdict(plan: &Plan, result: &RunResult, faults: &Faults, seen: &Seen) -> Option<String> {
+fn verdict(plan: &Plan, result: &RunResult, faults: &Faults, seen: &Seen) -> Option<(Why, String)> {
     if let Some(broken) = &seen.broken {
-        return Some(broken.to_string());
+        let why = if matches!(broken, Broken::Stuck { .. }) { Why::Slow } else { Why::Target };
+        return Some((why, broken.to_string()));
     }
     if seen.unreadable > 0 {
         let text = "the target answers garbage";
-        return Some(format!("{text}: {} frames cannot be read as replies with a DE39", seen.unreadable));
+        let text = format!("{text}: {} frames cannot be read as replies with a DE39", seen.unreadable);
+        return Some((Why::Target, text));
     }
     if result.sent == 0 || result.answered == 0 {
-        return Some(format!("the target answered none of {} messages", result.sent));
+        return Some((Why::Target, format!("the target answered none of {} messages", result.sent)));
     }
     let sent = result.sent as f64;
     if !plan.lenient {
         let missed = faults.lost + faults.late;
         if missed as f64 > MISSED * sent {
             let text = "the target is too slow for the schedule";
-            return Some(format!("{text}: {missed} of {} replies were lost or over the budget", result.sent));
+            let text = format!("{text}: {missed} of {} replies were lost or over the budget", result.sent);
+            return Some((Why::Slow, text));
         }
         if seen.unmatched as f64 > MISSED * sent {
-            return Some(format!("{} replies answer nothing that was asked", seen.unmatched));
+            return Some((Why::Answers, format!("{} replies answer nothing that was asked", seen.unmatched)));
         }
         if faults.unexpected as f64 > UNEXPECTED * sent {
             let text = "replies have another DE39 than the mix says";
-            return Some(format!("{} of {} {text}", faults.unexpected, result.sent));
+            let why = if faults.refused * 2 > faults.unexpected { Why::Slow } else { Why::Answers };
+            return Some((why, format!("{} of {} {text}", faults.unexpected, result.sent)));
         }
     }
     let bound = LAG_FREE.max(LAG_SHARE * result.w99_us);
     if matches!(plan.shape, Shape::Open { .. }) && result.lag_w99_us > bound {
-        return Some(format!(
-            "the generator itself was late: {:.0} µs (median of the windows' p99), more than the {bound:.0} µs allowed",
-            result.lag_w99_us
-        ));
+        let text = "the generator itself was late";
+        let lag = result.lag_w99_us;
+        let text = format!("{text}: {lag:.0} µs (median of the windows' p99), more than the {bound:.0} µs allowed");
+        return Some((Why::Lag, text));
     }
     None
 }

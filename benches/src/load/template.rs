@@ -7,7 +7,7 @@ use super::numbers::Range;
 use super::schedule::Slot;
 use crate::fault::Fault;
 use bytes::Bytes;
-use iso_codec::{Draft, Mti, Spec, decode};
+use iso_codec::{Draft, Layout, Mti, Spec, decode};
 use std::sync::Arc;
 
 /// DE32 of every message.
@@ -177,8 +177,11 @@ fn template(spec: &Arc<Spec>, kind: Kind, pan: usize) -> Result<Template, Fault>
                 .set_text(22, "071")
                 .set_text(42, "MERCHANT0000001")
                 .set_text(43, format!("{:<22} {:<13} {:<3}", "CORNER SHOP", "BERLIN", "DEU"))
-                .set_subs(48, &[("TCC", "R")])
                 .set_text(61, "000000000000027610115");
+            // The category code, where the spec knows the inside of the element.
+            if spec.field(48).is_some_and(|field| matches!(field.layout, Layout::Tagged(_))) {
+                draft.set_subs(48, &[("TCC", "R")]);
+            }
         }
         Kind::Advice => {
             draft.set_text(18, "5812").set_text(22, "071").set_text(38, "123456").set_text(39, "00");
