@@ -22,7 +22,7 @@ for argument in "$@"; do
     -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
     *)
       if [[ " ${all[*]} " != *" $argument "* ]]; then
-        echo "usage: scripts/bench.sh [--full] [${all[*]}]: there is no part $argument" >&2
+        echo "there is no part $argument; usage: scripts/bench.sh [--full] [PART...], parts: ${all[*]}" >&2
         exit 2
       fi
       parts+=("$argument")
@@ -60,6 +60,9 @@ trap 'exit 143' TERM
 # What is left of a line in a JSON string: printable ASCII without quote and backslash.
 plain() { LC_ALL=C tr -cd ' !#-[]-~' | cut -c 1-300; }
 
+# The reason that the last run gave: its last line that says error, else its last line.
+reason() { { grep -a '^error' "$work/said" || cat "$work/said"; } | tail -n 1; }
+
 # failure WHAT WHY: said aloud, and a row of the report.
 failure() {
   printf 'FAILED: %s: %s\n' "$1" "$2" >&2
@@ -92,7 +95,7 @@ run() {
     printf '\n' >>"$out/$part.json"
   fi
   if [[ $status -gt 1 || ! -s "$one" ]]; then
-    failure "benches $*" "exit $status: $(tail -n 1 "$work/said")"
+    failure "benches $*" "exit $status: $(reason)"
   fi
 }
 
@@ -105,7 +108,7 @@ seeded() {
   if start seed --data "$data/million" --cards 1000000 --holds 100000; then
     touch "$data/ready"
   else
-    failure "benches seed" "$(tail -n 1 "$work/said")"
+    failure "benches seed" "$(reason)"
     return 1
   fi
 }
@@ -134,8 +137,8 @@ part_path() {
   start path --no-allocations --work "$work" | tee "$out/path.txt" || status=$?
   case "$status" in
     0) got=none met=true ;;
-    1) got="some, by stage in path.txt" met=false ;;
-    *) failure "benches path" "exit $status: $(tail -n 1 "$work/said")"; return 0 ;;
+    1) got=$(reason | plain) met=false ;;
+    *) failure "benches path" "exit $status: $(reason)"; return 0 ;;
   esac
   printf '{"results":[{"name":"path of a tap in memory","group":"allocations","target":{"asked":"%s","got":"%s","met":%s}}]}\n' \
     "0 allocations per tap in decode, decide, apply, append, encode" "$got" "$met" >>"$out/$part.json"

@@ -33,7 +33,8 @@ pub(super) fn render(merged: &Merged) -> Result<String, Fault> {
 
 fn heading(page: &mut Page, merged: &Merged, groups: &[Group<'_>]) {
     page.markup("<header>\n<h1>Card authorization engine: benchmarks</h1>\n<p class=\"sub\">commit <code>");
-    page.text(&merged.commits().join(", ")).markup("</code>");
+    let commits = merged.commits();
+    page.text(if commits.is_empty() { "unknown".to_owned() } else { commits.join(", ") }.as_str()).markup("</code>");
     if let Some((first, last)) = merged.span() {
         page.markup(", ").text(first);
         if first != last {

@@ -1,6 +1,7 @@
 //! Merged results: which belong together, which are void, what became of each target. It owns the order in which a
 //! reader meets them, bad news first; it must never change a figure.
 
+use super::figures::{columns, remarks};
 use super::targets;
 use crate::result::{Results, RunResult};
 use serde_json::{Value, json};
@@ -105,7 +106,7 @@ impl Merged {
     /// Groups in the order of their first result, without void results.
     pub(super) fn groups(&self) -> Vec<Group<'_>> {
         let mut groups: Vec<Group<'_>> = Vec::new();
-        for result in self.results().filter(|result| result.void.is_none()) {
+        for result in self.results().filter(|result| result.void.is_none() && shows_something(result)) {
             let name = if result.group.is_empty() { "other results" } else { &result.group };
             match groups.iter_mut().find(|group| group.name == name) {
                 Some(group) => group.results.push(result),
@@ -186,6 +187,12 @@ impl Merged {
             "documents": self.documents.iter().map(source).collect::<Vec<_>>(),
         })
     }
+}
+
+/// Whether there is more to a result than its target.
+fn shows_something(result: &RunResult) -> bool {
+    let drawn = !(result.curve.is_empty() && result.stages.is_empty() && result.windows.is_empty());
+    drawn || !columns(&[result]).is_empty() || !remarks(result).is_empty()
 }
 
 fn line(result: &RunResult) -> Option<Line<'_>> {

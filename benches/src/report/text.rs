@@ -21,7 +21,9 @@ pub(super) fn render(merged: &Merged) -> String {
     for (name, values) in merged.machine() {
         say(&format!("{name}: {}", values.join("; also ")));
     }
-    say(&format!("commit: {}", merged.commits().join(", ")));
+    if !merged.commits().is_empty() {
+        say(&format!("commit: {}", merged.commits().join(", ")));
+    }
     for group in merged.groups() {
         let columns = columns(&group.results);
         if columns.is_empty() {
