@@ -1,6 +1,7 @@
 //! Results as they leave the program: a table for people, a line of JSON each for machines, a file for `report`. It
 //! owns how they look; it must never show the figures of a void run as if they were good.
 
+use crate::facts;
 use crate::fault::Fault;
 use crate::measure::{machine, table};
 use crate::result::{Results, RunResult};
@@ -36,7 +37,7 @@ impl Output {
         let code = if void.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         if let Some(path) = &self.out {
             let fault = || Fault::io(format!("writing {}", path.display()));
-            let document = Results { results, at: jiff::Timestamp::now().to_string(), ..Results::default() };
+            let document = Results { results, ..facts::results(facts::command_line()) };
             let mut text = serde_json::to_vec(&document).map_err(|error| fault()(error.into()))?;
             text.push(b'\n');
             let file = OpenOptions::new().create(true).append(true).open(path);
