@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -21,6 +21,8 @@ const FILE: usize = 64 << 20;
 const PAGE: usize = 4096;
 /// Bytes of a floor's reply, where no reply of the target was seen before: those of our 0110.
 pub(crate) const REPLY: usize = 127;
+/// Bytes of the body of an ask, about those of ours.
+const ASK: usize = 1000;
 /// How long a floor may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -66,6 +68,9 @@ pub(crate) struct ServerArgs {
     /// How bytes become durable
     #[arg(long, value_enum)]
     how: How,
+    /// A partner that is asked while the bytes become durable; its answer becomes durable as well
+    #[arg(long, value_name = "HOST:PORT")]
+    partner: Option<SocketAddr>,
 }
 
 /// Runs `floor`: both ways, in turns of 50.
@@ -116,13 +121,27 @@ pub(crate) struct Floor {
 impl Floor {
     /// Starts a server whose file lies in `dir`, and connects.
     pub(crate) fn start(dir: &Path, how: How, reply: usize) -> Result<Floor, Fault> {
+        Floor::launch(dir, how, reply, None)
+    }
+
+    /// The floor of a tap that a partner decides: append, the longer of the sync and one bare exchange with the
+    /// partner, append and sync of its answer.
+    pub(crate) fn asking(dir: &Path, reply: usize, partner: SocketAddr) -> Result<Floor, Fault> {
+        Floor::launch(dir, How::Fdatasync, reply, Some(partner))
+    }
+
+    fn launch(dir: &Path, how: How, reply: usize, partner: Option<SocketAddr>) -> Result<Floor, Fault> {
         let name = match how {
             How::Fdatasync => "fdatasync",
             How::Direct => "direct",
         };
         let mut command = Command::new(beside("benches")?);
         command.args(["floor-server", "--how", name, "--reply", &reply.to_string(), "--file"]);
-        command.arg(dir.join(format!("floor-{name}"))).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.arg(dir.join(format!("floor-{name}")));
+        if let Some(partner) = partner {
+            command.arg("--partner").arg(partner.to_string());
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = spawn_bound(&mut command).map_err(Fault::io("starting the floor's server"))?;
         let line = lines_of(&mut child).recv_timeout(PATIENCE).unwrap_or_default();
         let connected = match listening(&line) {
@@ -155,12 +174,19 @@ impl Drop for Floor {
 /// Runs `floor-server`: one connection at a time, until it is killed.
 pub(crate) fn serve(args: &ServerArgs) -> Result<ExitCode, Fault> {
     let mut journal = Appender::open(&args.file, args.how)?;
+    let mut partner = match args.partner {
+        None => None,
+        Some(addr) => {
+            let asked = Asked::connect(addr);
+            Some(asked.map_err(Fault::io(format!("connecting the floor to the partner {addr}")))?)
+        }
+    };
     let listener = TcpListener::bind("127.0.0.1:0").map_err(Fault::io("listening on 127.0.0.1"))?;
     let addr = listener.local_addr().map_err(Fault::io("the floor's own address"))?;
     println!("floor listening on {addr}");
     loop {
         let (stream, _) = listener.accept().map_err(Fault::io("accepting a connection"))?;
-        match echo(stream, &mut journal, args.reply) {
+        match echo(stream, &mut journal, partner.as_mut(), args.reply) {
             Ok(()) => {}
             // The peer is done; the next one may come.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
@@ -169,7 +195,12 @@ pub(crate) fn serve(args: &ServerArgs) -> Result<ExitCode, Fault> {
     }
 }
 
-fn echo(mut stream: TcpStream, journal: &mut Appender, reply: usize) -> io::Result<()> {
+fn echo(
+    mut stream: TcpStream,
+    journal: &mut Appender,
+    mut partner: Option<&mut Asked>,
+    reply: usize,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let length = u16::try_from(reply).map_err(|_| io::Error::other("a reply over 65,535 bytes"))?;
     let mut request = Vec::new();
@@ -179,10 +210,63 @@ fn echo(mut stream: TcpStream, journal: &mut Appender, reply: usize) -> io::Resu
         stream.read_exact(&mut length)?;
         request.resize(usize::from(u16::from_be_bytes(length)), 0);
         stream.read_exact(&mut request)?;
+        if let Some(partner) = &mut partner {
+            partner.ask()?;
+        }
         journal.append(&request)?;
+        if let Some(partner) = &mut partner {
+            let answer = partner.answer()?;
+            journal.append(answer)?;
+        }
         out.truncate(2);
         out.extend(request.iter().copied().cycle().take(reply));
         stream.write_all(&out)?;
+    }
+}
+
+/// A kept-alive connection to a partner, with one ask at a time.
+struct Asked {
+    stream: TcpStream,
+    ask: Vec<u8>,
+    inbox: Vec<u8>,
+    held: usize,
+}
+
+impl Asked {
+    fn connect(addr: SocketAddr) -> io::Result<Asked> {
+        let stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        // As many bytes as the engine's ask has.
+        let head = format!("POST /decide HTTP/1.1\r\nhost: {addr}\r\ncontent-type: application/json\r\n");
+        let mut ask = format!("{head}content-length: {ASK}\r\n\r\n").into_bytes();
+        ask.resize(ask.len() + ASK, b' ');
+        Ok(Asked { stream, ask, inbox: vec![0; 16 << 10], held: 0 })
+    }
+
+    fn ask(&mut self) -> io::Result<()> {
+        self.held = 0;
+        self.stream.write_all(&self.ask)
+    }
+
+    /// Waits for the whole answer: its bytes.
+    fn answer(&mut self) -> io::Result<&[u8]> {
+        loop {
+            let count = self.stream.read(self.inbox.get_mut(self.held..).unwrap_or_default())?;
+            if count == 0 {
+                return Err(io::Error::other("the partner closed the floor's connection or answers over 16 KiB"));
+            }
+            self.held += count;
+            let held = self.inbox.get(..self.held).unwrap_or_default();
+            let mut headers = [httparse::EMPTY_HEADER; 32];
+            let mut response = httparse::Response::new(&mut headers);
+            let httparse::Status::Complete(head) = response.parse(held).map_err(io::Error::other)? else { continue };
+            let length = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
+            let length = length.and_then(|header| std::str::from_utf8(header.value).ok()?.parse::<usize>().ok());
+            if self.held >= head + length.unwrap_or(0) {
+                return Ok(self.inbox.get(..self.held).unwrap_or_default());
+            }
+        }
     }
 }
 

@@ -23,7 +23,9 @@ mod report;
 mod result;
 mod seed;
 mod throughput;
+mod turns;
 mod view_lag;
+mod webhook;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -47,6 +49,8 @@ enum Command {
     Latency(Box<latency::Args>),
     /// The highest rate with p99 under a bound, with every step of the search
     Throughput(Box<throughput::Args>),
+    /// Taps that a partner decides, by a given distribution of answers, beside their floor
+    Webhook(Box<webhook::Args>),
     /// Kills the engine under load, again and again, and checks every acknowledged answer and every cent
     Crash(crash::Args),
     /// Shows results of earlier runs: tables, and one HTML page with plots
@@ -76,6 +80,7 @@ fn main() -> ExitCode {
     let outcome = match Root::parse().command {
         Command::Latency(args) => latency::run(&args),
         Command::Throughput(args) => throughput::run(&args),
+        Command::Webhook(args) => webhook::run(&args),
         Command::Crash(args) => crash::run(&args),
         Command::Floor(args) => floor::run(&args),
         Command::Path(args) => path::run(&args),

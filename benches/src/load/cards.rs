@@ -50,6 +50,11 @@ impl Cards {
         self.length
     }
 
+    /// One as text.
+    pub(crate) fn text(&self, at: u32) -> String {
+        self.digits(at).iter().map(|digit| char::from(digit + b'0')).collect()
+    }
+
     /// The digits of one, as numbers 0 to 9.
     #[inline]
     pub(crate) fn digits(&self, at: u32) -> &[u8] {

@@ -8,6 +8,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Elements of the request that its reply repeats.
 const RETURNED: [u8; 11] = [2, 3, 4, 7, 11, 32, 33, 37, 41, 49, 63];
@@ -20,6 +21,9 @@ pub(crate) struct Args {
     /// Where to listen
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    /// Wait so long before each batch of replies
+    #[arg(long, value_name = "TIME", default_value = "0s")]
+    pause: humantime::Duration,
 }
 
 /// Runs `echo-server` until it is killed: a thread for each connection.
@@ -30,8 +34,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Fault> {
     println!("echo listening on {}", listener.local_addr().map_err(Fault::io("the echo's own address"))?);
     loop {
         let (stream, _) = listener.accept().map_err(Fault::io("accepting a connection"))?;
-        let spec = Arc::clone(&spec);
-        std::thread::spawn(move || match answer(stream, &spec) {
+        let (spec, pause) = (Arc::clone(&spec), args.pause.into());
+        std::thread::spawn(move || match answer(stream, &spec, pause) {
             Ok(()) => {}
             Err(error) => eprintln!("a connection of the echo: {error}"),
         });
@@ -39,7 +43,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Fault> {
 }
 
 /// Answers what comes until the peer is done; all whole frames of a read in one write.
-fn answer(mut stream: TcpStream, spec: &Arc<Spec>) -> io::Result<()> {
+fn answer(mut stream: TcpStream, spec: &Arc<Spec>, pause: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut inbox = vec![0; ROOM];
     let (mut held, mut out) = (0, BytesMut::with_capacity(ROOM));
@@ -58,6 +62,9 @@ fn answer(mut stream: TcpStream, spec: &Arc<Spec>) -> io::Result<()> {
         }
         inbox.copy_within(at..held, 0);
         held -= at;
+        if !pause.is_zero() {
+            std::thread::sleep(pause);
+        }
         stream.write_all(&out)?;
         out.clear();
     }

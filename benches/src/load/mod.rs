@@ -11,6 +11,7 @@ pub(crate) mod mix;
 pub(crate) mod numbers;
 pub(crate) mod options;
 pub(crate) mod output;
+pub(crate) mod partner;
 mod progress;
 mod record;
 pub(crate) mod schedule;
@@ -188,7 +189,15 @@ pub(crate) fn judged(
     let mut of_floor = Series::default();
     sample(floor.as_deref_mut(), plan.floor_samples / 2, frames.sample(), &mut of_floor)?;
 
-    let links = Links::connect(&plan.targets, plan.links)?;
+    let links = match Links::connect(&plan.targets, plan.links) {
+        Ok(links) => links,
+        // Nothing was run: there is a result that says why, and no figure.
+        Err(fault) => {
+            let (name, group, shape) = (plan.name.clone(), plan.group.clone(), plan.shape.word().to_owned());
+            let result = RunResult { name, group, shape, void: Some(fault.to_string()), ..RunResult::default() };
+            return Ok((result, Some(Why::Target)));
+        }
+    };
     let pace =
         Pace { spin: plan.spin, coalesce: plan.gather(), patience: plan.budget + GRACE, in_flight, length: whole };
     let gauge = Gauge::default();
@@ -204,7 +213,8 @@ pub(crate) fn judged(
     let (mut result, why) = record::evaluate(plan, &slots, &seen);
     result.server_cpu_us = watched.cpu_us();
     result.view_lag_events = watched.view_lag;
-    if !of_floor.is_empty() {
+    if !of_floor.is_empty() && why != Some(Why::Target) {
+        result.floor_curve = of_floor.curve();
         let floor = of_floor.summary("floor");
         result.floor_p50_us = floor.p50_us;
         result.floor_p99_us = floor.p99_us;

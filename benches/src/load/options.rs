@@ -16,6 +16,9 @@ pub(crate) struct Options {
     /// A listener to load instead of an engine that is started here; needs --cards
     #[arg(long, value_name = "HOST:PORT", requires = "cards")]
     pub(crate) target: Option<SocketAddr>,
+    /// A data directory that `seed` made, for the engine that is started here: its cards are used
+    #[arg(long, value_name = "DIR", conflicts_with = "target")]
+    pub(crate) data: Option<PathBuf>,
     /// Card numbers to use, one a line
     #[arg(long, value_name = "FILE")]
     pub(crate) cards: Option<PathBuf>,
@@ -71,8 +74,9 @@ impl Options {
 
     /// Whom to load: the listener that was named, or an engine of ours with a partner of these settings.
     pub(crate) fn target(&self, dir: &Path, mix: &Mix, partner: &serde_json::Value) -> Result<Target, Fault> {
-        match (self.target, &self.cards) {
-            (Some(addr), Some(cards)) => Target::stranger(addr, cards),
+        match (self.target, &self.data, &self.cards) {
+            (Some(addr), _, Some(cards)) => Target::stranger(addr, cards),
+            (_, Some(data), cards) => Target::seeded(self.engine.as_deref(), dir, data, cards.as_deref()),
             _ => Target::ours(self.engine.as_deref(), dir, mix, partner),
         }
     }

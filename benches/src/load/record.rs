@@ -114,6 +114,25 @@ pub(crate) fn evaluate(plan: &Plan, slots: &[Slot], seen: &Seen) -> (RunResult, 
     let verdict = verdict(plan, &result, &faults, seen);
     let why = verdict.as_ref().map(|(why, _)| *why);
     result.void = verdict.map(|(_, text)| text);
+    if why == Some(Why::Target) {
+        // Times of a target that broke off or answers garbage are times of nothing.
+        let (counts, notes, void) = (result.counts, result.notes, result.void);
+        let (name, group, shape) = (result.name, result.group, result.shape);
+        let (rate_per_s, sent, answered, errors) = (result.rate_per_s, result.sent, result.answered, result.errors);
+        result = RunResult {
+            name,
+            group,
+            shape,
+            rate_per_s,
+            sent,
+            answered,
+            errors,
+            counts,
+            notes,
+            void,
+            ..RunResult::default()
+        };
+    }
     (result, why)
 }
 

@@ -8,13 +8,21 @@ use crate::client::Rest;
 use crate::engine::{Engine, Setup, Site};
 use crate::fault::Fault;
 use crate::fixture::Maker;
+use crate::{seed, view_lag};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Cents of each source: an i64 holds nine hundred thousand of these, and no run spends one.
 const MONEY: i64 = 9_999_999_999_900;
+
+/// How long the read model of a seeded directory may take to catch up.
+const CATCH_UP: Duration = Duration::from_secs(1200);
+/// The configuration of an engine on a seeded directory: the defaults, on free ports.
+const CONFIG: &str =
+    "sandbox = true\n\n[[link]]\nname = \"mastercard\"\nlisten = \"127.0.0.1:0\"\n\n[rest]\nlisten = \"127.0.0.1:0\"\n";
 
 /// A listener and the cards it knows.
 pub(crate) struct Target {
@@ -47,6 +55,21 @@ impl Target {
         let engine = site.start()?;
         let rest = site.rest(&engine)?;
         let cards = fixture(&rest, mix, partner)?;
+        Ok(Target::running(engine, cards))
+    }
+
+    /// An engine of ours on a directory that `seed` made, once its read model has caught up. Cards are those of the
+    /// file, else those that were seeded.
+    pub(crate) fn seeded(
+        binary: Option<&Path>,
+        dir: &Path,
+        data: &Path,
+        cards: Option<&Path>,
+    ) -> Result<Target, Fault> {
+        let site = Site::configured(binary, dir, Some(data), CONFIG)?;
+        let engine = site.start()?;
+        view_lag::wait(&site.rest(&engine)?, CATCH_UP)?;
+        let cards = Cards::read(&cards.map_or_else(|| seed::list_of(data), Path::to_owned))?;
         Ok(Target::running(engine, cards))
     }
 
