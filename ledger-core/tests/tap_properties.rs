@@ -331,7 +331,7 @@ impl Play {
     /// Reverses all that still stands.
     fn undo(&mut self) {
         for _ in 0..self.taken.len() {
-            let standing = |a: &&ledger_core::book::Authorization| a.stands() || a.state == State::Pending;
+            let standing = |a: &ledger_core::book::Authorization| a.stands() || a.state == State::Pending;
             let left: Vec<No> = self.town.world.book.authorizations().filter(standing).map(|a| a.id.no).collect();
             if left.is_empty() {
                 break;

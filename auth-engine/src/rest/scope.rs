@@ -73,7 +73,7 @@ pub(super) fn transfer(book: &Book, caller: Caller, kind: TransferKind, id: Id) 
 }
 
 /// An authorization that the book still holds; without a card it is nobody's, and operators see it.
-pub(super) fn authorization(book: &Book, caller: Caller, id: Id) -> Option<&Authorization> {
+pub(super) fn authorization(book: &Book, caller: Caller, id: Id) -> Option<Authorization> {
     let held = book.authorization(id.no).filter(|held| held.id == id)?;
     let user = held.facts.card.and_then(|card| book.card(card)).and_then(|card| book.user(card.user));
     user.map_or(caller.partner.is_none(), |user| caller.sees(user.partner)).then_some(held)

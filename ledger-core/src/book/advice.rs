@@ -68,7 +68,7 @@ impl Book {
             merchant_currency: tap.merchant_currency,
             billed: tap.billed,
             trace: tap.trace,
-            parent: known.map(|a| a.id.no),
+            parent: known.as_ref().map(|a| a.id.no),
             expires_at: now.plus_us(lifetime),
         };
         let mut decision = AdviceDecision {
@@ -86,7 +86,7 @@ impl Book {
             decision.reason = Reason::UnknownCard;
         } else if !advice.approved {
             decision.reason = Reason::DeclinedElsewhere;
-        } else if let Err(reason) = self.book_advice(tap, known, &mut decision) {
+        } else if let Err(reason) = self.book_advice(tap, known.as_ref(), &mut decision) {
             decision.reason = reason;
             decision.target = None;
             decision.was_pending = false;
@@ -120,7 +120,7 @@ impl Book {
         let by_original = || self.find_by_trace_id(card, &tap.original?, |_| true);
         let found = by_reference().or_else(by_trace).or_else(by_original)?;
         let a = self.authorization(found).filter(|a| !a.is_open());
-        let instead = a.into_iter().flat_map(|a| a.children.iter().rev()).copied().find(|child| {
+        let instead = a.into_iter().flat_map(|a| a.children.into_iter().rev()).find(|child| {
             self.authorization(*child).is_some_and(|c| {
                 c.is_open()
                     && matches!(c.facts.class, Class::AuthorizationAdvice | Class::FinancialAdvice)

@@ -161,7 +161,7 @@ impl Book {
         };
         set_terms(&mut partner, terms);
         self.take_no(*no)?;
-        self.partner_numbers.insert(*no, dense(self.partners.len()));
+        self.identities.name(*no, dense(self.partners.len()));
         self.partners.push(partner);
         Ok(())
     }
@@ -200,8 +200,7 @@ impl Book {
 
     fn apply_user_created(&mut self, at: Timestamp, e: &UserCreated<'_>) -> Result<(), Violation> {
         self.partner(e.partner).ok_or(Violation::Missing("the partner is unknown"))?;
-        let external = (e.partner, e.external_id.to_string());
-        if self.external_ids.contains_key(&external) {
+        if self.identities.user(e.partner, &e.external_id, &self.users).is_some() {
             return Err(Violation::Missing("the user's external id is taken"));
         }
         let id = self.id(e.no);
@@ -210,7 +209,7 @@ impl Book {
         self.users.push(User {
             id,
             partner: e.partner,
-            external_id: external.1.clone(),
+            external_id: e.external_id.to_string(),
             country: e.country.to_string(),
             time_zone: e.time_zone.as_deref().map(str::to_owned),
             status: Status::Active,
@@ -220,8 +219,7 @@ impl Book {
             created_at: at,
             updated_at: at,
         });
-        self.user_numbers.insert(e.no, index);
-        self.external_ids.insert(external, index);
+        self.identities.add_user(e.no, index, &self.users);
         Ok(())
     }
 
@@ -258,7 +256,7 @@ impl Book {
         let index = dense(self.accounts.len());
         let (user, currency, balance) = (e.user, e.currency, Balance::default());
         self.accounts.push(Account { id, user, currency, balance, created_at: at });
-        self.account_numbers.insert(e.no, index);
+        self.identities.name(e.no, index);
         if let Some(user) = entry(&mut self.users, user) {
             user.accounts.push(index);
         }
@@ -272,7 +270,7 @@ impl Book {
         }
         let id = self.id(e.no);
         self.take_no(e.no)?;
-        self.pool_numbers.insert(e.no, dense(self.pools.len()));
+        self.identities.name(e.no, dense(self.pools.len()));
         self.pools.push(Pool {
             id,
             partner: e.partner,
@@ -308,7 +306,7 @@ impl Book {
         if self.account(account).is_none_or(|a| a.user != e.user) {
             return Err(Violation::Missing("the card's account is unknown or another user's"));
         }
-        if self.fingerprints.contains_key(&e.fingerprint) {
+        if self.identities.card(&e.fingerprint, &self.cards).is_some() {
             return Err(Violation::Missing("the card's PAN is taken"));
         }
         let id = self.id(e.no);
@@ -327,8 +325,7 @@ impl Book {
             created_at: at,
             updated_at: at,
         });
-        self.card_numbers.insert(e.no, index);
-        self.fingerprints.insert(e.fingerprint, index);
+        self.identities.add_card(e.no, index, &self.cards);
         Ok(())
     }
 

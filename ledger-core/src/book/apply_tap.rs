@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::authorization::{Alias, Authorization, FindBy, Held, Restated};
+use super::authorization::{Alias, Authorization, Held, Restated};
 use super::repeats::{Lifetime, Repeat, RepeatFlags};
 use super::tap::approval_code;
 use super::{Book, Violation};
@@ -62,10 +62,12 @@ impl Book {
         let no = facts.no;
         // What was declined never held anything that a reversal of the first could give back.
         let stands = !matches!(state, State::Declined | State::Reversed);
-        if let Some(parent) = facts.parent.filter(|_| stands).and_then(|p| self.authorizations.get_mut(&p))
-            && parent.children.len() < MAX_CHAIN
-        {
-            parent.children.push(no);
+        if let Some(parent) = facts.parent.filter(|_| stands) {
+            self.authorizations.update(parent, |parent| {
+                if parent.children.len() < MAX_CHAIN {
+                    parent.children.push(no);
+                }
+            });
         }
         let authorization = Authorization {
             id: Id { epoch: self.epoch, no },
@@ -83,19 +85,14 @@ impl Book {
             last_seq: seq,
             created_at: at,
         };
-        for key in find_keys(&authorization) {
-            self.finder.insert(key, no);
-        }
         if !authorization.is_open() {
-            self.closed.push_back((at, no));
-        } else {
-            self.expiries.push(std::cmp::Reverse((facts.expires_at, no)));
+            self.closed.push((at, no));
         }
-        self.authorizations.insert(no, authorization);
+        self.authorizations.insert(authorization);
     }
 
     pub(super) fn apply_tap_decided(&mut self, seq: u64, at: Timestamp, e: &TapDecided<'_>) -> Result<(), Violation> {
-        let a = self.authorizations.get(&e.no).ok_or(Violation::Missing("the decided tap is unknown"))?;
+        let a = self.authorizations.get(e.no).ok_or(Violation::Missing("the decided tap is unknown"))?;
         if a.state != State::Pending {
             return Err(Violation::Missing("the decided tap is not pending"));
         }
@@ -116,30 +113,25 @@ impl Book {
             repeat.flags.pending = false;
         });
         self.change_all(seq, at, &e.changes);
-        if let Some(a) = self.authorizations.get_mut(&e.no) {
+        self.authorizations.update(e.no, |a| {
             a.reply = Some(e.reply);
             a.last_seq = seq;
             // From here on only the source that pays counts.
             if let Some(payer) = payer {
                 a.held = [a.held.iter().flatten().find(|h| h.source == payer).copied(), None];
             }
-            if e.reply.approval_code != 0
-                && let Some(card) = a.facts.card
-            {
-                self.finder.insert(FindBy::Approval(card, e.reply.approval_code), e.no);
-            }
-        }
+        });
         Ok(())
     }
 
     pub(super) fn apply_answered_too_late(&mut self, seq: u64, e: &AnsweredTooLate<'_>) -> Result<(), Violation> {
-        let Some(a) = self.authorizations.get_mut(&e.no) else {
+        let Some(a) = self.authorizations.get(e.no) else {
             return Ok(());
         };
         if a.last_seq != e.previous {
             return Err(Violation::Missing("the late answer's chain is broken"));
         }
-        a.last_seq = seq;
+        self.authorizations.update(e.no, |a| a.last_seq = seq);
         Ok(())
     }
 
@@ -174,39 +166,33 @@ impl Book {
     /// An advice has set an open authorization: from here on its hold stands for the advised amount, and the advice's
     /// own elements name it too.
     fn restate(&mut self, seq: u64, target: No, e: &Advised<'_>) {
-        let Some(a) = self.authorizations.get_mut(&target) else { return };
-        a.last_seq = seq;
-        if let Some(hold) = e.hold {
-            let now = e.changes.iter().rev().find(|c| c.source == Some(hold.source)).map_or(0, |c| c.held);
-            let (source, currency, initial) = (hold.source, hold.amount.currency, hold.amount.minor);
-            a.held = [Some(Held { source, currency, initial, now, rate: hold.rate }), None];
-            let (merchant_amount, billed) = (e.facts.merchant_amount, e.facts.billed);
-            let amount = e.facts.currency.map(|currency| Money::new(e.facts.amount, currency));
-            a.restated = amount.map(|amount| Restated { amount, merchant_amount, billed });
-        }
-        let before = find_keys(a);
-        if a.reply.is_none() && e.reply.reason == Reason::Approved {
-            // The tap was still being decided: the advice is its decision, under the tap's own DE38.
-            let (response_code, approval_code) = (*b"00", approval_code(target));
-            a.reply = Some(Reply { response_code, approval_code, ..e.reply });
-        }
-        if a.aliases.len() >= MAX_ALIASES {
-            a.aliases.remove(0);
-        }
-        a.aliases.push(Alias { class: e.facts.class, trace: e.facts.trace, approval_code: e.reply.approval_code });
-        let after = find_keys(a);
-        for key in before {
-            self.finder.remove(key, target);
-        }
-        for key in after {
-            self.finder.insert(key, target);
-        }
+        self.authorizations.update(target, |a| {
+            a.last_seq = seq;
+            if let Some(hold) = e.hold {
+                let now = e.changes.iter().rev().find(|c| c.source == Some(hold.source)).map_or(0, |c| c.held);
+                let (source, currency, initial) = (hold.source, hold.amount.currency, hold.amount.minor);
+                a.held = [Some(Held { source, currency, initial, now, rate: hold.rate }), None];
+                let (merchant_amount, billed) = (e.facts.merchant_amount, e.facts.billed);
+                let amount = e.facts.currency.map(|currency| Money::new(e.facts.amount, currency));
+                a.restated = amount.map(|amount| Restated { amount, merchant_amount, billed });
+            }
+            if a.reply.is_none() && e.reply.reason == Reason::Approved {
+                // The tap was still being decided: the advice is its decision, under the tap's own DE38.
+                let (response_code, approval_code) = (*b"00", approval_code(target));
+                a.reply = Some(Reply { response_code, approval_code, ..e.reply });
+            }
+            if a.aliases.len() >= MAX_ALIASES {
+                a.aliases.remove(0);
+            }
+            let approval_code = e.reply.approval_code;
+            a.aliases.push(Alias { class: e.facts.class, trace: e.facts.trace, approval_code });
+        });
     }
 
     /// A request's repeats get 05 once all of it was given back; an advice's repeats get its own answer for ever.
     fn mark_reversed(&mut self, changes: &[Change]) {
         for change in changes.iter().filter(|c| c.state == State::Reversed) {
-            let Some(a) = self.authorizations.get(&change.no) else { continue };
+            let Some(a) = self.authorizations.get(change.no) else { continue };
             if matches!(a.facts.class, Class::Authorization | Class::Financial) {
                 self.repeats.change(&a.repeat, |repeat| {
                     repeat.flags.reversed = true;
@@ -219,7 +205,7 @@ impl Book {
     fn check_advised(&self, e: &Advised<'_>) -> Result<(), Violation> {
         match e.target {
             Some(target) => {
-                let a = self.authorizations.get(&target).ok_or(Violation::Missing("the advised tap is unknown"))?;
+                let a = self.authorizations.get(target).ok_or(Violation::Missing("the advised tap is unknown"))?;
                 if a.last_seq != e.previous {
                     return Err(Violation::Missing("the advised tap's chain is broken"));
                 }
@@ -235,7 +221,7 @@ impl Book {
 
     pub(super) fn apply_reversed(&mut self, seq: u64, at: Timestamp, e: &Reversed<'_>) -> Result<(), Violation> {
         if let Some(target) = e.target {
-            let a = self.authorizations.get(&target).ok_or(Violation::Missing("the reversed tap is unknown"))?;
+            let a = self.authorizations.get(target).ok_or(Violation::Missing("the reversed tap is unknown"))?;
             if a.last_seq != e.previous {
                 return Err(Violation::Missing("the reversed tap's chain is broken"));
             }
@@ -249,8 +235,8 @@ impl Book {
         self.repeats.insert(&e.repeat, entry, at.plus_us(ADVICE_RETENTION_US), Lifetime::Advice);
         self.mark_reversed(&e.changes);
         self.change_all(seq, at, &e.changes);
-        if let Some(a) = e.target.and_then(|t| self.authorizations.get_mut(&t)) {
-            a.last_seq = seq;
+        if let Some(target) = e.target {
+            self.authorizations.update(target, |a| a.last_seq = seq);
         }
         if let Some(unmatched) = e.unmatched {
             self.unmatched.insert(unmatched, at);
@@ -259,7 +245,7 @@ impl Book {
     }
 
     pub(super) fn apply_hold_expired(&mut self, seq: u64, at: Timestamp, e: &HoldExpired) -> Result<(), Violation> {
-        let a = self.authorizations.get(&e.no).ok_or(Violation::Missing("the expired hold is unknown"))?;
+        let a = self.authorizations.get(e.no).ok_or(Violation::Missing("the expired hold is unknown"))?;
         if a.last_seq != e.previous || !a.is_open() {
             return Err(Violation::Missing("the expired hold is not open"));
         }
@@ -267,14 +253,12 @@ impl Book {
         // From here on this must succeed.
         self.post(&e.postings);
         self.change_all(seq, at, &e.changes);
-        if let Some(a) = self.authorizations.get_mut(&e.no) {
-            a.last_seq = seq;
-        }
+        self.authorizations.update(e.no, |a| a.last_seq = seq);
         Ok(())
     }
 
     pub(super) fn apply_reply_late(&mut self, seq: u64, at: Timestamp, e: &ReplyLate<'_>) -> Result<(), Violation> {
-        let a = self.authorizations.get(&e.no).ok_or(Violation::Missing("the late reply's tap is unknown"))?;
+        let a = self.authorizations.get(e.no).ok_or(Violation::Missing("the late reply's tap is unknown"))?;
         if a.last_seq != e.previous {
             return Err(Violation::Missing("the late reply's chain is broken"));
         }
@@ -286,9 +270,7 @@ impl Book {
             repeat.flags.pending = false;
         });
         self.change_all(seq, at, &e.changes);
-        if let Some(a) = self.authorizations.get_mut(&e.no) {
-            a.last_seq = seq;
-        }
+        self.authorizations.update(e.no, |a| a.last_seq = seq);
         Ok(())
     }
 
@@ -307,7 +289,7 @@ impl Book {
     /// Every change names a source that its authorization has, and together they are what the lines move.
     fn check_changes(&self, changes: &[Change], postings: &Postings) -> Result<(), Violation> {
         for change in changes {
-            let a = self.authorizations.get(&change.no).ok_or(Violation::Missing("a changed tap is unknown"))?;
+            let a = self.authorizations.get(change.no).ok_or(Violation::Missing("a changed tap is unknown"))?;
             if a.state.is_final() && (!change.state.is_final() || change.held != 0) {
                 return Err(Violation::Missing("a final authorization never opens again"));
             }
@@ -331,23 +313,24 @@ impl Book {
     }
 
     fn held_on(&self, no: No, source: Source) -> i64 {
-        let held = self.authorizations.get(&no).map(|a| a.held);
+        let held = self.authorizations.get(no).map(|a| a.held);
         held.iter().flatten().flatten().find(|h| h.source == source).map_or(0, |h| h.now)
     }
 
     fn change_all(&mut self, seq: u64, at: Timestamp, changes: &[Change]) {
         for change in changes {
-            let Some(a) = self.authorizations.get_mut(&change.no) else { continue };
-            if let Some(held) = a.held.iter_mut().flatten().find(|h| Some(h.source) == change.source) {
-                held.now = change.held;
-            }
-            let was_open = a.is_open();
-            a.state = change.state;
-            let closes = was_open && !a.is_open();
-            a.cleared = change.cleared;
-            a.last_seq = seq;
-            if closes {
-                self.closed.push_back((at, change.no));
+            let closes = self.authorizations.update(change.no, |a| {
+                if let Some(held) = a.held.iter_mut().flatten().find(|h| Some(h.source) == change.source) {
+                    held.now = change.held;
+                }
+                let was_open = a.is_open();
+                a.state = change.state;
+                a.cleared = change.cleared;
+                a.last_seq = seq;
+                was_open && !a.is_open()
+            });
+            if closes == Some(true) {
+                self.closed.push((at, change.no));
             }
         }
     }
@@ -355,22 +338,18 @@ impl Book {
     /// Forgets final authorizations that are old or too many.
     pub(super) fn purge_closed(&mut self, now: Timestamp) {
         for _ in 0..PURGE_PER_EVENT {
-            let Some((at, no)) = self.closed.front().copied() else { return };
+            let Some((_, (at, no))) = self.closed.front() else { return };
             if at.plus_us(CLOSED_RETENTION_US) > now && self.closed.len() <= MAX_CLOSED_AUTHORIZATIONS {
                 return;
             }
-            self.closed.pop_front();
-            if let Some(a) = self.authorizations.remove(&no) {
-                for key in find_keys(&a) {
-                    self.finder.remove(key, no);
-                }
-            }
+            self.closed.pop();
+            self.authorizations.remove(no);
         }
     }
 }
 
 fn a_repeat(book: &Book, no: No) -> [u8; 16] {
-    book.authorizations.get(&no).map_or([0; 16], |a| a.repeat)
+    book.authorizations.get(no).map_or([0; 16], |a| a.repeat)
 }
 
 /// What the lines add to a held account, in its own sign.
@@ -385,21 +364,4 @@ fn check_named(postings: &Postings, named: impl Fn(Ledger) -> bool) -> Result<()
         Some(ledger) => Err(Violation::Held(ledger)),
         None => Ok(()),
     }
-}
-
-/// Every key an authorization is found by, each once.
-fn find_keys(a: &Authorization) -> SmallVec<[FindBy; 4]> {
-    let Some(card) = a.facts.card else { return SmallVec::new() };
-    let codes = a.reply.iter().map(|r| r.approval_code).chain(a.aliases.iter().map(|alias| alias.approval_code));
-    let by_trace = a.known_by().map(|(_, trace)| FindBy::Trace(card, trace.stan, trace.transmitted));
-    let named = a.known_by().filter(|(_, trace)| trace.reference != [0; 9]);
-    let by_reference = named.map(|(_, trace)| FindBy::Reference(card, trace.reference));
-    let by_code = codes.filter(|code| *code != 0).map(|code| FindBy::Approval(card, code));
-    let mut keys = SmallVec::new();
-    for key in by_trace.chain(by_reference).chain(by_code) {
-        if !keys.contains(&key) {
-            keys.push(key);
-        }
-    }
-    keys
 }

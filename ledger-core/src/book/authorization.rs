@@ -1,7 +1,4 @@
-//! An authorization as the book keeps it while later messages may still refer to it, and the tables that find it.
-
-use hashbrown::{DefaultHashBuilder, HashTable};
-use std::hash::BuildHasher;
+//! An authorization as the rules see it. How it lies in memory is the business of `row.rs` and `authorizations.rs`.
 
 use crate::event::tap::{Facts, Reply, Source, Trace};
 use crate::event::words::{Class, Kind, State};
@@ -83,7 +80,12 @@ impl Authorization {
     /// True while it may hold something or be decided. An inquiry is over with its answer: it shows as approved and
     /// has nothing that could expire.
     pub const fn is_open(&self) -> bool {
-        !self.state.is_final() && !matches!(self.facts.kind, Kind::BalanceInquiry | Kind::AccountStatus)
+        Self::open_in(self.state, self.facts.kind)
+    }
+
+    /// See [`Authorization::is_open`].
+    pub(super) const fn open_in(state: State, kind: Kind) -> bool {
+        !state.is_final() && !matches!(kind, Kind::BalanceInquiry | Kind::AccountStatus)
     }
 
     /// True when it was approved and nothing has undone it, cleared or not.
@@ -125,13 +127,6 @@ impl Authorization {
     }
 }
 
-/// Finds authorizations by what later messages say of them. Many may share a key; the caller compares.
-#[derive(Debug, Default)]
-pub(super) struct Finder {
-    table: HashTable<(u64, No)>,
-    hasher: DefaultHashBuilder,
-}
-
 /// A key an authorization may be found by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FindBy {
@@ -141,26 +136,4 @@ pub enum FindBy {
     Reference(u32, [u8; 9]),
     /// Card, DE38.
     Approval(u32, u32),
-}
-
-impl Finder {
-    /// Adds a key.
-    pub(super) fn insert(&mut self, key: FindBy, no: No) {
-        let hash = self.hasher.hash_one(key);
-        self.table.insert_unique(hash, (hash, no), |entry| entry.0);
-    }
-
-    /// Drops a key of one authorization.
-    pub(super) fn remove(&mut self, key: FindBy, no: No) {
-        let hash = self.hasher.hash_one(key);
-        if let Ok(entry) = self.table.find_entry(hash, |e| *e == (hash, no)) {
-            entry.remove();
-        }
-    }
-
-    /// Everything that may have this key, in no order.
-    pub(super) fn find(&self, key: FindBy) -> impl Iterator<Item = No> + '_ {
-        let hash = self.hasher.hash_one(key);
-        self.table.iter_hash(hash).filter(move |e| e.0 == hash).map(|e| e.1)
-    }
 }

@@ -1,14 +1,13 @@
 //! The state hash: one BLAKE3 value over every part of the book that the fold makes, equal for equal states whatever
 //! the order of hash maps in memory.
 //!
-//! Must never see what is derived from the rest or what a reader may drop (lookup tables, stale expiries, touched
+//! Must never see what is derived from the rest or what a reader may drop (lookup tables, touched
 //! balances): a live book and a replay of its journal agree on everything else. Structs are taken apart without `..`,
 //! so that a new field does not compile until it is hashed.
 
 use blake3::Hasher;
 use minicbor::Encode;
 
-use super::repeats::add;
 use super::{
     Account, Alias, ApiKey, Authorization, Balance, Book, Card, Held, IdempotencyRecord, KycStep, Link, OffRamp,
     Partner, Pool, Quote, RateEntry, Restated, SealedSecret, TransferKind, TransferRecord, User,
@@ -50,23 +49,14 @@ impl Book {
             general,
             authorizations,
             closed,
-            // A heap with stale entries; what lives in it is told by the authorizations.
-            expiries: _,
             repeats,
             unmatched,
             idempotency,
             idempotency_queue,
-            partner_numbers: _,
-            user_numbers: _,
-            account_numbers: _,
-            pool_numbers: _,
-            card_numbers: _,
-            external_ids: _,
-            fingerprints: _,
-            finder: _,
+            identities: _,
             touched: _,
         } = self;
-        let mut hasher = Hasher::new_derive_key("ledger-core state hash 1");
+        let mut hasher = Hasher::new_derive_key("ledger-core state hash 2");
         let mut head = Vec::with_capacity(64);
         (*epoch, *last_seq).write(&mut head);
         (*last_at, *next_no).write(&mut head);
@@ -79,17 +69,17 @@ impl Book {
         in_order(&mut hasher, pools.len(), pools.iter());
         in_order(&mut hasher, cards.len(), cards.iter());
         in_order(&mut hasher, keys.len(), keys.iter());
-        in_any_order(&mut hasher, transfers.iter());
+        in_any_order(&mut hasher, transfers.len(), transfers.iter());
         in_order(&mut hasher, rates.len(), rates.iter());
-        in_any_order(&mut hasher, quotes.iter());
+        in_any_order(&mut hasher, quotes.len(), quotes.iter());
         in_order(&mut hasher, quote_queue.len(), quote_queue.iter());
-        in_any_order(&mut hasher, off_ramps.iter());
+        in_any_order(&mut hasher, off_ramps.len(), off_ramps.iter());
         in_order(&mut hasher, general.len(), general.iter());
-        in_any_order(&mut hasher, authorizations.iter());
+        in_any_order(&mut hasher, authorizations.len(), authorizations.iter());
         in_order(&mut hasher, closed.len(), closed.iter());
         repeats.hash_into(&mut hasher);
         unmatched.hash_into(&mut hasher);
-        in_any_order(&mut hasher, idempotency.iter());
+        in_any_order(&mut hasher, idempotency.len(), idempotency.iter());
         in_order(&mut hasher, idempotency_queue.len(), idempotency_queue.iter());
         *hasher.finalize().as_bytes()
     }
@@ -109,8 +99,7 @@ fn in_order<T: Canonical>(hasher: &mut Hasher, len: usize, entries: impl Iterato
 }
 
 /// A sum of one hash per entry does not depend on the order in which a hash map shows them.
-fn in_any_order<T: Canonical>(hasher: &mut Hasher, entries: impl ExactSizeIterator<Item = T>) {
-    let count = entries.len() as u64;
+fn in_any_order<T: Canonical>(hasher: &mut Hasher, len: usize, entries: impl Iterator<Item = T>) {
     let mut sum = [0u64; 2];
     let mut bytes = Vec::with_capacity(256);
     for entry in entries {
@@ -120,10 +109,21 @@ fn in_any_order<T: Canonical>(hasher: &mut Hasher, entries: impl ExactSizeIterat
         one.update(&bytes);
         add(&mut sum, &one);
     }
-    hasher.update(&count.to_le_bytes());
+    hasher.update(&(len as u64).to_le_bytes());
     for word in sum {
         hasher.update(&word.to_le_bytes());
     }
+}
+
+/// Adds one entry's hash to an order-free sum.
+fn add(sum: &mut [u64; 2], one: &Hasher) {
+    let mut words = [0u8; 16];
+    one.finalize_xof().fill(&mut words);
+    let value = u128::from_le_bytes(words);
+    let low = u64::try_from(value & u128::from(u64::MAX)).unwrap_or(0);
+    let high = u64::try_from(value >> 64).unwrap_or(0);
+    sum[0] = sum[0].wrapping_add(low);
+    sum[1] = sum[1].wrapping_add(high);
 }
 
 macro_rules! numbers {

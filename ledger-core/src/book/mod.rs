@@ -6,18 +6,23 @@ mod apply;
 mod apply_admin;
 mod apply_tap;
 mod authorization;
+mod authorizations;
+mod chains;
 mod command;
 mod commands;
 mod convert;
 mod entities;
+mod expiries;
 mod hash;
+mod identities;
 mod invariants;
+mod paged;
 mod repeats;
 mod reversal;
+mod row;
 mod tap;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use hashbrown::HashMap;
 
@@ -89,23 +94,15 @@ pub struct Book {
     off_ramps: HashMap<No, OffRamp>,
     general: BTreeMap<(Ledger, Currency), i64>,
 
-    authorizations: HashMap<No, Authorization>,
-    closed: VecDeque<(Timestamp, No)>,
-    expiries: BinaryHeap<Reverse<(Timestamp, No)>>,
+    authorizations: authorizations::Authorizations,
+    closed: paged::Fifo<(Timestamp, No)>,
     repeats: repeats::Repeats,
     unmatched: reversal::UnmatchedTable,
     idempotency: HashMap<[u8; 16], IdempotencyRecord>,
     idempotency_queue: VecDeque<[u8; 16]>,
 
     // Derived: rebuilt by the fold, no part of the state hash.
-    partner_numbers: HashMap<No, u32>,
-    user_numbers: HashMap<No, u32>,
-    account_numbers: HashMap<No, u32>,
-    pool_numbers: HashMap<No, u32>,
-    card_numbers: HashMap<No, u32>,
-    external_ids: HashMap<(u32, String), u32>,
-    fingerprints: HashMap<[u8; 16], u32>,
-    finder: authorization::Finder,
+    identities: identities::Identities,
     touched: Vec<Source>,
 }
 
@@ -224,43 +221,43 @@ impl Book {
     }
 
     /// An authorization by number, while the book still holds it.
-    pub fn authorization(&self, no: No) -> Option<&Authorization> {
-        self.authorizations.get(&no)
+    pub fn authorization(&self, no: No) -> Option<Authorization> {
+        self.authorizations.get(no)
     }
 
     /// Every authorization the book still holds, in no order.
-    pub fn authorizations(&self) -> impl Iterator<Item = &Authorization> {
-        self.authorizations.values()
+    pub fn authorizations(&self) -> impl Iterator<Item = Authorization> + '_ {
+        self.authorizations.iter()
     }
 
     /// Index of the partner with this id.
     pub fn partner_index(&self, id: Id) -> Option<u32> {
-        self.partner_numbers.get(&id.no).copied().filter(|i| self.partner(*i).is_some_and(|t| t.id == id))
+        self.identities.index(id.no).filter(|i| self.partner(*i).is_some_and(|t| t.id == id))
     }
 
     /// Index of the user with this id.
     pub fn user_index(&self, id: Id) -> Option<u32> {
-        self.user_numbers.get(&id.no).copied().filter(|i| self.user(*i).is_some_and(|t| t.id == id))
+        self.identities.index(id.no).filter(|i| self.user(*i).is_some_and(|t| t.id == id))
     }
 
     /// Index of the account with this id.
     pub fn account_index(&self, id: Id) -> Option<u32> {
-        self.account_numbers.get(&id.no).copied().filter(|i| self.account(*i).is_some_and(|t| t.id == id))
+        self.identities.index(id.no).filter(|i| self.account(*i).is_some_and(|t| t.id == id))
     }
 
     /// Index of the pool with this id.
     pub fn pool_index(&self, id: Id) -> Option<u32> {
-        self.pool_numbers.get(&id.no).copied().filter(|i| self.pool(*i).is_some_and(|t| t.id == id))
+        self.identities.index(id.no).filter(|i| self.pool(*i).is_some_and(|t| t.id == id))
     }
 
     /// Index of the card with this id.
     pub fn card_index(&self, id: Id) -> Option<u32> {
-        self.card_numbers.get(&id.no).copied().filter(|i| self.card(*i).is_some_and(|t| t.id == id))
+        self.identities.index(id.no).filter(|i| self.card(*i).is_some_and(|t| t.id == id))
     }
 
     /// Index of the card with this fingerprint.
     pub fn card_by_fingerprint(&self, fingerprint: &[u8; 16]) -> Option<u32> {
-        self.fingerprints.get(fingerprint).copied()
+        self.identities.card(fingerprint, &self.cards)
     }
 
     /// Index of a user's account in a currency.
@@ -318,35 +315,18 @@ impl Book {
 
     /// When the next hold may expire; stale entries come too, so ask [`Book::next_expired`] then.
     pub fn next_expiry(&self) -> Option<Timestamp> {
-        self.expiries.peek().map(|Reverse((when, _))| *when)
+        self.authorizations.next_expiry()
     }
 
     /// The next open authorization whose hold is over at `now`. Drops what is no longer open on the way, which
     /// changes nothing that the state hash sees.
     pub fn next_expired(&mut self, now: Timestamp) -> Option<No> {
-        while let Some(Reverse((when, no))) = self.expiries.peek().copied() {
-            if when > now {
-                return None;
-            }
-            let live = self.authorizations.get(&no).is_some_and(|a| a.is_open() && a.facts.expires_at == when);
-            if live {
-                return Some(no);
-            }
-            self.expiries.pop();
-        }
-        None
+        self.authorizations.next_expired(now)
     }
 
     /// Pending authorizations: at recovery these are the orphans that must be declined before serving.
     pub fn pending(&self) -> Vec<No> {
-        let mut pending: Vec<No> = self
-            .authorizations
-            .values()
-            .filter(|a| a.state == crate::event::words::State::Pending)
-            .map(|a| a.id.no)
-            .collect();
-        pending.sort_unstable();
-        pending
+        self.authorizations.in_state(crate::event::words::State::Pending)
     }
 
     /// A remembered REST answer.

@@ -1,11 +1,11 @@
 //! What makes a repeated message get the first one's answer (contracts 2.5). An entry names the event that holds
 //! the answer; the answer itself is in the journal.
-
-use std::collections::VecDeque;
-
-use hashbrown::HashMap;
+//!
+//! A window is a queue: entries come and go in one order, so they lie in it, found by chains through them.
 
 use super::Book;
+use super::chains::{Chains, Links, spread_key};
+use super::paged::{Fifo, NONE};
 use crate::event::tap::RepeatKey;
 use crate::id::No;
 use crate::limits::PURGE_PER_EVENT;
@@ -44,103 +44,251 @@ pub(super) enum Lifetime {
     Advice,
 }
 
+const REVERSED: u64 = 1;
+const ANSWERED_LATE: u64 = 1 << 1;
+const PENDING: u64 = 1 << 2;
+const FLAG_BITS: u32 = 3;
+
+/// A remembered message as it lies in memory. Words of four bytes, because ten million of them are remembered.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    key: [u8; 16],
+    /// Halves of the sequence and, in its lowest bits, the flags.
+    seq: [u32; 2],
+    no: [u32; 2],
+    until: [u32; 2],
+    content: u32,
+    next: u32,
+}
+
+const _: () = assert!(size_of::<Entry>() == 48, "ten million fit into 500 MiB with their chains");
+
+#[allow(clippy::cast_possible_truncation)] // the lower half is what is wanted
+const fn halves(value: u64) -> [u32; 2] {
+    [value as u32, (value >> 32) as u32]
+}
+
+const fn whole([low, high]: [u32; 2]) -> u64 {
+    (high as u64) << 32 | low as u64
+}
+
+impl Entry {
+    fn new(key: [u8; 16], repeat: &Repeat, until: Timestamp) -> Self {
+        let mut entry =
+            Self { key, seq: [0; 2], no: [0; 2], until: halves(until.0.cast_unsigned()), content: 0, next: NONE };
+        entry.set(repeat);
+        entry
+    }
+
+    fn set(&mut self, repeat: &Repeat) {
+        let Repeat { no, seq, content, flags } = repeat;
+        let RepeatFlags { reversed, answered_late, pending } = *flags;
+        let bit = |on: bool, flag| if on { flag } else { 0 };
+        let flags = bit(reversed, REVERSED) | bit(answered_late, ANSWERED_LATE) | bit(pending, PENDING);
+        // Sequences have 56 bits (the nonce of a sealed field), so nothing is shifted out.
+        (self.no, self.seq, self.content) = (halves(*no), halves((seq << FLAG_BITS) | flags), *content);
+    }
+
+    fn repeat(&self) -> Repeat {
+        let seq = whole(self.seq);
+        let flags = RepeatFlags {
+            reversed: seq & REVERSED != 0,
+            answered_late: seq & ANSWERED_LATE != 0,
+            pending: seq & PENDING != 0,
+        };
+        Repeat { no: whole(self.no), seq: seq >> FLAG_BITS, content: self.content, flags }
+    }
+
+    fn until(&self) -> Timestamp {
+        Timestamp(whole(self.until).cast_signed())
+    }
+}
+
+/// Entries of one lifetime, the oldest first.
+#[derive(Debug, Default)]
+struct Window {
+    queue: Fifo<Entry>,
+    chains: Chains,
+}
+
+impl Links for Fifo<Entry> {
+    fn hash(&self, row: u32) -> u64 {
+        self.get(row).map_or(0, |entry| spread_key(&entry.key))
+    }
+
+    fn next(&self, row: u32) -> u32 {
+        self.get(row).map_or(NONE, |entry| entry.next)
+    }
+
+    fn set_next(&mut self, row: u32, next: u32) {
+        if let Some(entry) = self.get_mut(row) {
+            entry.next = next;
+        }
+    }
+}
+
+impl Window {
+    fn push(&mut self, entry: Entry) {
+        let place = self.queue.push(entry);
+        self.chains.insert(place, &mut self.queue);
+    }
+
+    fn pop(&mut self) -> Option<Entry> {
+        let (place, _) = self.queue.front()?;
+        self.chains.remove(place, &mut self.queue);
+        self.queue.pop()
+    }
+
+    /// The newest with this key.
+    fn find(&self, key: &[u8; 16]) -> Option<(u32, &Entry)> {
+        let mut place = self.chains.first(spread_key(key));
+        while place != NONE {
+            let entry = self.queue.get(place)?;
+            if entry.key == *key {
+                return Some((place, entry));
+            }
+            place = entry.next;
+        }
+        None
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Repeats {
-    entries: HashMap<[u8; 16], Repeat>,
-    requests: VecDeque<(Timestamp, [u8; 16])>,
-    advices: VecDeque<(Timestamp, [u8; 16])>,
+    requests: Window,
+    advices: Window,
 }
 
 impl Repeats {
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.requests.queue.len() + self.advices.queue.len()
     }
 
     pub(super) fn insert(&mut self, key: &RepeatKey, entry: Repeat, until: Timestamp, lifetime: Lifetime) {
-        self.entries.insert(key.key, entry);
+        let entry = Entry::new(key.key, &entry, until);
         match lifetime {
-            Lifetime::Request => self.requests.push_back((until, key.key)),
-            Lifetime::Advice => self.advices.push_back((until, key.key)),
+            Lifetime::Request => self.requests.push(entry),
+            Lifetime::Advice => self.advices.push(entry),
         }
     }
 
+    fn get(&self, key: &[u8; 16]) -> Option<Repeat> {
+        let request = self.requests.find(key).map(|(_, entry)| entry.repeat());
+        let advice = self.advices.find(key).map(|(_, entry)| entry.repeat());
+        request.into_iter().chain(advice).max_by_key(|repeat| repeat.seq)
+    }
+
     pub(super) fn change(&mut self, key: &[u8; 16], change: impl FnOnce(&mut Repeat)) {
-        if let Some(entry) = self.entries.get_mut(key) {
-            change(entry);
+        let window = if self.requests.find(key).is_some() { &mut self.requests } else { &mut self.advices };
+        let Some((place, entry)) = window.find(key) else { return };
+        let mut repeat = entry.repeat();
+        change(&mut repeat);
+        if let Some(entry) = window.queue.get_mut(place) {
+            entry.set(&repeat);
         }
     }
 
     /// Drops a few requests whose time is over, and hands out a few advices whose time is.
     fn purge(&mut self, now: Timestamp, keep: impl Fn(&Repeat) -> bool) {
         for _ in 0..PURGE_PER_EVENT {
-            match self.requests.front() {
-                Some((until, _)) if *until <= now => {}
+            match self.requests.queue.front() {
+                Some((_, entry)) if entry.until() <= now => self.requests.pop(),
                 _ => break,
-            }
-            if let Some((_, key)) = self.requests.pop_front() {
-                self.entries.remove(&key);
-            }
+            };
         }
         for _ in 0..PURGE_PER_EVENT {
-            let Some((until, key)) = self.advices.front().copied() else { break };
-            if until > now {
-                break;
+            match self.advices.queue.front() {
+                Some((_, entry)) if entry.until() <= now => {}
+                _ => break,
             }
-            self.advices.pop_front();
-            if self.entries.get(&key).is_some_and(&keep) {
-                self.advices.push_back((until.plus_us(crate::limits::ADVICE_RETENTION_US), key));
-            } else {
-                self.entries.remove(&key);
+            let Some(entry) = self.advices.pop() else { break };
+            let repeat = entry.repeat();
+            if keep(&repeat) {
+                let until = entry.until().plus_us(crate::limits::ADVICE_RETENTION_US);
+                self.advices.push(Entry::new(entry.key, &repeat, until));
             }
         }
     }
 
-    /// Folds the entries into a hash that does not depend on their order in memory.
+    /// Folds the entries into a hash, in the order in which they came.
     pub(super) fn hash_into(&self, hasher: &mut blake3::Hasher) {
-        let mut sum = [0u64; 2];
-        for (key, Repeat { no, seq, content, flags }) in &self.entries {
-            let mut one = blake3::Hasher::new();
-            one.update(key).update(&no.to_le_bytes()).update(&seq.to_le_bytes()).update(&content.to_le_bytes());
-            one.update(&[u8::from(flags.reversed), u8::from(flags.answered_late), u8::from(flags.pending)]);
-            add(&mut sum, &one);
-        }
-        hasher.update(&(self.entries.len() as u64).to_le_bytes());
-        sum.iter().for_each(|s| {
-            hasher.update(&s.to_le_bytes());
-        });
-        for queue in [&self.requests, &self.advices] {
-            hasher.update(&(queue.len() as u64).to_le_bytes());
-            for (until, key) in queue {
-                hasher.update(&until.0.to_le_bytes()).update(key);
+        for window in [&self.requests, &self.advices] {
+            hasher.update(&(window.queue.len() as u64).to_le_bytes());
+            for entry in window.queue.iter() {
+                // The link is where it lies, not what it is.
+                let Entry { key, seq, no, until, content, next: _ } = entry;
+                hasher.update(key);
+                for half in [seq, no, until].into_iter().flatten().chain([content]) {
+                    hasher.update(&half.to_le_bytes());
+                }
             }
         }
     }
-}
-
-/// Adds one entry's hash to an order-free sum.
-pub(super) fn add(sum: &mut [u64; 2], one: &blake3::Hasher) {
-    let mut words = [0u8; 16];
-    one.finalize_xof().fill(&mut words);
-    let value = u128::from_le_bytes(words);
-    let low = u64::try_from(value & u128::from(u64::MAX)).unwrap_or(0);
-    let high = u64::try_from(value >> 64).unwrap_or(0);
-    sum[0] = sum[0].wrapping_add(low);
-    sum[1] = sum[1].wrapping_add(high);
 }
 
 impl Book {
     /// What is remembered under a key.
     pub fn repeat(&self, key: &[u8; 16]) -> Option<Repeat> {
-        self.repeats.entries.get(key).copied()
+        self.repeats.get(key)
     }
 
     /// Drops a few things whose time is over; part of every fold, so that the live book and a replay agree.
     pub(super) fn purge(&mut self, now: Timestamp) {
         let authorizations = &self.authorizations;
-        self.repeats.purge(now, |entry| authorizations.get(&entry.no).is_some_and(super::Authorization::is_open));
+        self.repeats.purge(now, |entry| authorizations.is_open(entry.no));
         self.unmatched.purge(now);
         self.purge_idempotency(now);
         self.purge_quotes(now);
         self.purge_closed(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_keeps_what_it_was_given() {
+        for (at, flags) in (0..8u8).enumerate() {
+            let flags =
+                RepeatFlags { reversed: flags & 1 != 0, answered_late: flags & 2 != 0, pending: flags & 4 != 0 };
+            let repeat = Repeat { no: (1 << 48) - 1 - at as u64, seq: (1 << 56) - 1, content: u32::MAX, flags };
+            let entry = Entry::new([9; 16], &repeat, Timestamp(-5));
+            assert_eq!((entry.repeat(), entry.until()), (repeat, Timestamp(-5)));
+        }
+    }
+
+    #[test]
+    fn a_window_forgets_in_order_and_finds_all_that_is_left() {
+        let key = |n: u64| RepeatKey { key: u128::from(n).to_be_bytes(), content: 1 };
+        let repeat = |n: u64| Repeat { no: n, seq: n + 1, content: 1, flags: RepeatFlags::default() };
+        let mut repeats = Repeats::default();
+        let mut first = 0;
+        for n in 0..10_000u64 {
+            repeats.insert(&key(n), repeat(n), Timestamp(n.cast_signed()), Lifetime::Request);
+            if n % 3 == 0 {
+                repeats.purge(Timestamp(n.cast_signed() / 2), |_| false);
+            }
+            while first < n && repeats.get(&key(first).key).is_none() {
+                first += 1;
+            }
+        }
+        assert!((0..first).all(|n| repeats.get(&key(n).key).is_none()));
+        assert!((first..10_000).all(|n| repeats.get(&key(n).key) == Some(repeat(n))));
+        assert_eq!(repeats.len() as u64, 10_000 - first);
+        repeats.change(&key(9_000).key, |repeat| repeat.flags.reversed = true);
+        assert!(repeats.get(&key(9_000).key).is_some_and(|repeat| repeat.flags.reversed));
+    }
+
+    #[test]
+    fn an_advice_stays_while_its_hold_is_open() {
+        let key = RepeatKey { key: [3; 16], content: 1 };
+        let mut repeats = Repeats::default();
+        let repeat = Repeat { no: 1, seq: 2, content: 1, flags: RepeatFlags::default() };
+        repeats.insert(&key, repeat, Timestamp(10), Lifetime::Advice);
+        repeats.purge(Timestamp(10), |_| true);
+        assert_eq!(repeats.get(&key.key), Some(repeat));
+        repeats.purge(Timestamp(i64::MAX), |_| false);
+        assert_eq!((repeats.get(&key.key), repeats.len()), (None, 0));
     }
 }

@@ -80,9 +80,9 @@ impl Book {
         let was_pending = original.state == State::Pending;
         let movement = match request.keep_transaction {
             // A pending original has nothing to keep a part of yet.
-            Some(keep) if !was_pending => self.reverse_part(original, keep, request.keep_billing).unwrap_or_default(),
+            Some(keep) if !was_pending => self.reverse_part(&original, keep, request.keep_billing).unwrap_or_default(),
             // What the books have no room for moves nothing, and is recorded all the same.
-            _ => self.reverse_all(original).unwrap_or_default(),
+            _ => self.reverse_all(&original).unwrap_or_default(),
         };
         let is_pending = |no: &No| self.authorization(*no).is_some_and(|a| a.state == State::Pending);
         let increments = movement.changes.iter().map(|c| c.no).filter(|no| Some(*no) != target);
@@ -117,10 +117,13 @@ impl Book {
     }
 
     pub(super) fn pick(&self, key: FindBy, fits: impl Fn(&Authorization) -> bool) -> Option<No> {
-        let candidates = self.finder.find(key).filter_map(|no| self.authorization(no)).filter(|a| fits(a));
-        candidates
-            .max_by_key(|a| (a.is_open() || (a.state == State::Cleared && a.cleared_itself()), a.id.no))
-            .map(|a| a.id.no)
+        let mut best = None;
+        self.authorizations.find(key, |a| {
+            if fits(&a) {
+                best = best.max(Some((a.is_open() || (a.state == State::Cleared && a.cleared_itself()), a.id.no)));
+            }
+        });
+        best.map(|(_, no)| no)
     }
 
     /// The tap that a 0190 means: class, card, DE7, DE11, DE32.
@@ -140,7 +143,7 @@ impl Book {
         self.reverse_into(original, &mut lines, &mut changes);
         // The first of a chain: all that is left.
         for child in original.children.iter().filter_map(|no| self.authorization(*no)) {
-            self.reverse_into(child, &mut lines, &mut changes);
+            self.reverse_into(&child, &mut lines, &mut changes);
         }
         Some(Movement { changes, postings: lines.finish()? })
     }
@@ -234,7 +237,7 @@ impl Book {
     /// A hold reached its lifetime. `None` when the authorization is not open.
     pub fn decide_expiry(&self, no: No) -> Option<Movement> {
         let a = self.authorization(no).filter(|a| a.is_open())?;
-        let (changes, postings) = self.release_all(a, State::Expired);
+        let (changes, postings) = self.release_all(&a, State::Expired);
         Some(Movement { changes, postings })
     }
 
@@ -253,7 +256,7 @@ impl Book {
         // Its own share alone: increments were answered by themselves, and the network knows of those answers.
         let mut lines = Lines::new(self);
         let mut changes = Changes::new();
-        self.reverse_into(a, &mut lines, &mut changes);
+        self.reverse_into(&a, &mut lines, &mut changes);
         if changes.is_empty() {
             return None;
         }

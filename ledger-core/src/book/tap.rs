@@ -392,7 +392,7 @@ impl Book {
     pub(super) fn refund_source(&self, card: Option<u32>, original: Option<TraceId>, funding: Funding) -> Source {
         let named = card.zip(original).and_then(|(card, trace)| {
             let paid = self.find_by_trace_id(card, &trace, |a| a.facts.kind.holds() && a.stands())?;
-            self.authorization(paid).and_then(|a| self.settled_source(a))
+            self.authorization(paid).and_then(|a| self.settled_source(&a))
         });
         named.unwrap_or(match funding {
             Funding::Account { account } => Source::Account(account),
@@ -417,7 +417,7 @@ impl Book {
             .authorization(named)
             .filter(|a| a.facts.kind == Kind::Incremental)
             .and_then(|a| a.facts.parent)
-            .filter(|first| self.authorization(*first).is_some_and(continues))
+            .filter(|first| self.authorization(*first).is_some_and(|a| continues(&a)))
             .unwrap_or(named);
         // One event reverses a whole chain, so a chain has an end: what comes behind it stands for itself.
         self.authorization(first).filter(|a| a.children.len() < MAX_CHAIN).map(|a| a.id.no)
@@ -426,9 +426,9 @@ impl Book {
     /// Decides a pending tap by what its partner said. `None` when it is not pending any more: the answer is late.
     pub fn decide_answer(&self, no: No, verdict: PartnerVerdict<'_>) -> Option<AnswerDecision> {
         let authorization = self.authorization(no).filter(|a| a.state == State::Pending)?;
-        let refuse = |reason, outcome| Some(self.refuse(authorization, reason, outcome));
+        let refuse = |reason, outcome| Some(self.refuse(&authorization, reason, outcome));
         match verdict {
-            PartnerVerdict::Approve { amount, source } => match self.approve(authorization, amount, source) {
+            PartnerVerdict::Approve { amount, source } => match self.approve(&authorization, amount, source) {
                 Ok(decision) => Some(decision),
                 // The partner said yes and the books cannot take it: its answer was a good one all the same.
                 Err(reason @ Reason::InvalidAmount) => refuse(reason, PartnerOutcome::Approve),
@@ -517,8 +517,21 @@ impl Book {
     }
 }
 
+/// How many codes there are.
+const CODES: u64 = 999_999;
+/// Spreads neighbours over the codes; prime to their number, so that a code repeats only after all others.
+const CODE_STEP: u64 = 386_117;
+/// Undoes [`CODE_STEP`]: their product leaves 1.
+const CODE_STEP_BACK: u64 = 878_264;
+const _: () = assert!(CODE_STEP * CODE_STEP_BACK % CODES == 1, "a code leads back to its numbers");
+
 /// The six digits of DE38 for an authorization: never `000000`.
 pub fn approval_code(no: No) -> u32 {
-    // An odd multiplier prime to 999,999 spreads neighbours; the result repeats only after 999,999 authorizations.
-    u32::try_from(no.wrapping_mul(386_117) % 999_999).unwrap_or(0) + 1
+    u32::try_from(no % CODES * CODE_STEP % CODES).unwrap_or(0) + 1
+}
+
+/// The numbers that give a DE38: so much and every further step. `None` for what is no code.
+pub(super) fn numbers_of_code(code: u32) -> Option<(No, No)> {
+    let rest = u64::from(code).checked_sub(1).filter(|rest| *rest < CODES)?;
+    Some((rest * CODE_STEP_BACK % CODES, CODES))
 }

@@ -110,7 +110,7 @@ impl Draft<'_> {
         let external_id = filled(external_id, "external_id must have 1 to 256 bytes")?;
         check_country(country)?;
         check_time_zone(time_zone)?;
-        if self.book.external_ids.contains_key(&(partner, external_id.to_owned())) {
+        if self.book.identities.user(partner, external_id, &self.book.users).is_some() {
             return Err(Refusal::DuplicateExternalId);
         }
         let no = self.take_no();

@@ -1,0 +1,310 @@
+//! The table of the authorizations that the book still holds: fixed rows in pages, what does not fit beside them, and
+//! the chains by which later messages find one.
+//!
+//! Must never move a row: everything else names authorizations by row or number. An ordinary tap is written, found,
+//! changed and forgotten without an allocation, but for a page now and then.
+
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+
+use super::authorization::{Authorization, FindBy};
+use super::chains::{Chains, Links, seed, spread};
+use super::expiries::Expiries;
+use super::paged::{NONE, Numbers, Paged};
+use super::row::{Row, short_stan};
+use super::tap::{approval_code, numbers_of_code};
+use crate::event::words::State;
+use crate::id::No;
+use crate::time::Timestamp;
+
+#[derive(Debug)]
+pub(super) struct Authorizations {
+    rows: Paged<Row>,
+    /// First free row; the others follow by their links.
+    free: u32,
+    len: usize,
+    numbers: Numbers,
+    /// What does not fit a row, whole.
+    odd: HashMap<u32, Box<Authorization>>,
+    by_trace: Chains,
+    by_reference: Chains,
+    /// What does not follow from a row: elements of advices, DE38 that others gave.
+    extra: HashMap<FindBy, SmallVec<[No; 2]>>,
+    expiries: Expiries,
+    /// Nobody outside knows it, so nobody can choose elements that meet in one chain.
+    seed: u64,
+}
+
+impl Default for Authorizations {
+    fn default() -> Self {
+        Self {
+            rows: Paged::default(),
+            free: NONE,
+            len: 0,
+            numbers: Numbers::default(),
+            odd: HashMap::new(),
+            by_trace: Chains::default(),
+            by_reference: Chains::default(),
+            extra: HashMap::new(),
+            expiries: Expiries::default(),
+            seed: seed(),
+        }
+    }
+}
+
+type Extras = SmallVec<[FindBy; 4]>;
+
+impl Authorizations {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    fn row(&self, no: No) -> Option<(u32, &Row)> {
+        let at = self.numbers.get(no)?;
+        self.rows.get(at).map(|row| (at, row))
+    }
+
+    fn read(&self, at: u32, row: &Row) -> Authorization {
+        let whole = if row.is_odd() { self.odd.get(&at) } else { None };
+        whole.map_or_else(|| row.read(), |whole| Authorization::clone(whole))
+    }
+
+    pub(super) fn get(&self, no: No) -> Option<Authorization> {
+        self.row(no).map(|(at, row)| self.read(at, row))
+    }
+
+    /// In no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Authorization> + '_ {
+        (0u32..).zip(self.rows.iter()).filter(|(_, row)| row.is_live()).map(|(at, row)| self.read(at, row))
+    }
+
+    pub(super) fn is_open(&self, no: No) -> bool {
+        self.row(no).is_some_and(|(_, row)| row.is_open())
+    }
+
+    pub(super) fn in_state(&self, state: State) -> Vec<No> {
+        let mut found: Vec<No> =
+            self.rows.iter().filter(|row| row.is_live() && row.state() == state).map(Row::no).collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// Adds one that is not in.
+    pub(super) fn insert(&mut self, a: Authorization) {
+        let (row, plain) = Row::of(&a);
+        let (no, expires_at, open) = (a.id.no, a.facts.expires_at, a.is_open());
+        let at = match self.rows.get_mut(self.free) {
+            Some(place) => {
+                let at = std::mem::replace(&mut self.free, place.next_trace);
+                *place = row;
+                at
+            }
+            None => self.rows.push(row),
+        };
+        self.len += 1;
+        self.numbers.set(no, at);
+        if row.trace_key().is_some() {
+            self.by_trace.insert(at, &mut ByTrace(&mut self.rows, self.seed));
+        }
+        if row.reference_key().is_some() {
+            self.by_reference.insert(at, &mut ByReference(&mut self.rows, self.seed));
+        }
+        if open {
+            self.expiries.insert(at, no, expires_at, &mut self.rows);
+        }
+        if !plain {
+            for key in extras(&a) {
+                self.add_extra(key, no);
+            }
+            self.odd.insert(at, Box::new(a));
+        }
+    }
+
+    /// Changes one. What it is found by from the first, its number and when it expires must stay as they are.
+    pub(super) fn update<T>(&mut self, no: No, change: impl FnOnce(&mut Authorization) -> T) -> Option<T> {
+        let (at, row) = self.row(no)?;
+        let (was_open, was_odd) = (row.is_open(), row.is_odd());
+        let mut a = self.read(at, row);
+        let before = if was_odd { extras(&a) } else { Extras::new() };
+        let done = change(&mut a);
+        let (mut row, plain) = Row::of(&a);
+        if was_open && !a.is_open() {
+            self.expiries.remove(at, &mut self.rows);
+        }
+        if let Some(place) = self.rows.get_mut(at) {
+            (row.next_trace, row.next_reference) = (place.next_trace, place.next_reference);
+            (row.earlier, row.later) = (place.earlier, place.later);
+            *place = row;
+        }
+        let after = if plain { Extras::new() } else { extras(&a) };
+        if before != after {
+            before.into_iter().for_each(|key| self.drop_extra(key, no));
+            after.into_iter().for_each(|key| self.add_extra(key, no));
+        }
+        if !plain {
+            self.odd.insert(at, Box::new(a));
+        } else if was_odd {
+            self.odd.remove(&at);
+        }
+        Some(done)
+    }
+
+    /// Forgets one.
+    pub(super) fn remove(&mut self, no: No) {
+        let Some((at, row)) = self.row(no) else { return };
+        let row = *row;
+        if row.is_odd()
+            && let Some(whole) = self.odd.remove(&at)
+        {
+            extras(&whole).into_iter().for_each(|key| self.drop_extra(key, no));
+        }
+        if row.is_open() {
+            self.expiries.remove(at, &mut self.rows);
+        }
+        if row.trace_key().is_some() {
+            self.by_trace.remove(at, &mut ByTrace(&mut self.rows, self.seed));
+        }
+        if row.reference_key().is_some() {
+            self.by_reference.remove(at, &mut ByReference(&mut self.rows, self.seed));
+        }
+        self.numbers.clear(no);
+        if let Some(place) = self.rows.get_mut(at) {
+            place.free(self.free);
+            self.free = at;
+        }
+        self.len -= 1;
+    }
+
+    /// Calls with everything that may be known by this key, in no order; the caller compares.
+    pub(super) fn find(&self, key: FindBy, mut each: impl FnMut(Authorization)) {
+        let mut found = |at: u32, row: &Row| each(self.read(at, row));
+        match key {
+            FindBy::Trace(card, stan, transmitted) => {
+                let wanted = (card, short_stan(stan), transmitted);
+                let mut at = self.by_trace.first(trace_hash(self.seed, wanted));
+                while let Some(row) = self.rows.get(at) {
+                    if row.trace_key() == Some(wanted) {
+                        found(at, row);
+                    }
+                    at = row.next_trace;
+                }
+            }
+            FindBy::Reference(card, reference) => {
+                let wanted = (card, reference);
+                let mut at = self.by_reference.first(reference_hash(self.seed, wanted));
+                while let Some(row) = self.rows.get(at) {
+                    if row.reference_key() == Some(wanted) {
+                        found(at, row);
+                    }
+                    at = row.next_reference;
+                }
+            }
+            // Our own codes follow from the number: one look for each million of numbers ever given.
+            FindBy::Approval(card, code) => {
+                if let Some((rest, step)) = numbers_of_code(code) {
+                    for at in self.numbers.in_steps(rest, step) {
+                        if let Some(row) = self.rows.get(at).filter(|row| row.trace_key().is_some_and(|k| k.0 == card))
+                        {
+                            found(at, row);
+                        }
+                    }
+                }
+            }
+        }
+        for no in self.extra.get(&key).into_iter().flatten() {
+            if let Some((at, row)) = self.row(*no) {
+                found(at, row);
+            }
+        }
+    }
+
+    fn add_extra(&mut self, key: FindBy, no: No) {
+        self.extra.entry(key).or_default().push(no);
+    }
+
+    fn drop_extra(&mut self, key: FindBy, no: No) {
+        if let Some(known) = self.extra.get_mut(&key) {
+            if let Some(place) = known.iter().position(|other| *other == no) {
+                known.swap_remove(place);
+            }
+            if known.is_empty() {
+                self.extra.remove(&key);
+            }
+        }
+    }
+
+    /// When the next hold may expire.
+    pub(super) fn next_expiry(&self) -> Option<Timestamp> {
+        self.expiries.peek(&self.rows)
+    }
+
+    /// The next open one whose hold is over at `now`.
+    pub(super) fn next_expired(&mut self, now: Timestamp) -> Option<No> {
+        let Self { expiries, rows, numbers, odd, .. } = self;
+        expiries.due(now, rows, |no, when| {
+            let found = numbers.get(no).and_then(|at| Some((at, rows.get(at)?))).filter(|(_, row)| row.is_open());
+            found.is_some_and(|(at, row)| odd.get(&at).map_or_else(|| row.expires_at(), |a| a.facts.expires_at) == when)
+        })
+    }
+}
+
+/// The keys of an authorization that its row does not give, each once.
+fn extras(a: &Authorization) -> Extras {
+    let mut keys = Extras::new();
+    let Some(card) = a.facts.card else { return keys };
+    let own = a.reply.iter().map(|r| r.approval_code).filter(|code| *code != approval_code(a.id.no));
+    let codes = own.chain(a.aliases.iter().map(|alias| alias.approval_code)).filter(|code| *code != 0);
+    let traces = a.aliases.iter().map(|alias| FindBy::Trace(card, alias.trace.stan, alias.trace.transmitted));
+    let named = a.aliases.iter().map(|alias| alias.trace.reference).filter(|reference| *reference != [0; 9]);
+    let references = named.map(|reference| FindBy::Reference(card, reference));
+    for key in traces.chain(references).chain(codes.map(|code| FindBy::Approval(card, code))) {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    keys
+}
+
+fn trace_hash(seed: u64, (card, stan, transmitted): (u32, u32, u32)) -> u64 {
+    spread(seed, (u64::from(card) << 32) | u64::from(transmitted), u64::from(stan))
+}
+
+fn reference_hash(seed: u64, (card, [a, b, c, d, e, f, g, h, i]): (u32, [u8; 9])) -> u64 {
+    spread(seed, u64::from_le_bytes([a, b, c, d, e, f, g, h]), (u64::from(card) << 8) | u64::from(i))
+}
+
+struct ByTrace<'a>(&'a mut Paged<Row>, u64);
+
+impl Links for ByTrace<'_> {
+    fn hash(&self, row: u32) -> u64 {
+        self.0.get(row).and_then(Row::trace_key).map_or(0, |key| trace_hash(self.1, key))
+    }
+
+    fn next(&self, row: u32) -> u32 {
+        self.0.get(row).map_or(NONE, |row| row.next_trace)
+    }
+
+    fn set_next(&mut self, row: u32, next: u32) {
+        if let Some(row) = self.0.get_mut(row) {
+            row.next_trace = next;
+        }
+    }
+}
+
+struct ByReference<'a>(&'a mut Paged<Row>, u64);
+
+impl Links for ByReference<'_> {
+    fn hash(&self, row: u32) -> u64 {
+        self.0.get(row).and_then(Row::reference_key).map_or(0, |key| reference_hash(self.1, key))
+    }
+
+    fn next(&self, row: u32) -> u32 {
+        self.0.get(row).map_or(NONE, |row| row.next_reference)
+    }
+
+    fn set_next(&mut self, row: u32, next: u32) {
+        if let Some(row) = self.0.get_mut(row) {
+            row.next_reference = next;
+        }
+    }
+}
