@@ -42,6 +42,8 @@ for part in "${parts[@]}"; do rm -f "$out/$part.json"; done
 
 # The kernel kills the harness's children when it ends, however it ends; what an interrupt leaves behind lies here.
 work=$(mktemp -d "$target/bench.XXXXXX")
+# A database that refuses to run as root must be able to pass through.
+chmod 711 "$work"
 running=
 cleanup() {
   status=$?

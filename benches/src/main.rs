@@ -5,6 +5,7 @@
 
 mod allocations;
 mod client;
+mod codecs;
 mod crash;
 mod engine;
 mod facts;
@@ -18,6 +19,7 @@ mod measure;
 mod messages;
 mod output;
 mod path;
+mod peers;
 mod recover;
 mod report;
 mod result;
@@ -65,12 +67,23 @@ enum Command {
     Recover(recover::Args),
     /// One tap in flight on a thousand cards and on a million with open holds, in turns
     Growth(growth::Args),
+    /// The engine, PostgreSQL, a naive server, a lock-free one and other codecs, in turns in one run
+    Compare(peers::compare::Args),
     /// The floor's server, a process of its own (started by `latency` and `floor`)
     #[command(hide = true)]
     FloorServer(floor::ServerArgs),
     /// A listener that approves everything and keeps nothing: what the generator itself reaches
     #[command(hide = true)]
     EchoServer(load::echo::Args),
+    /// The naive baseline's server: one mutex, a sync for each tap (started by `compare`)
+    #[command(hide = true)]
+    NaiveServer(peers::naive::Args),
+    /// The lock-free alternative's server (started by `compare`)
+    #[command(hide = true)]
+    CasServer(peers::cas::Args),
+    /// The codecs in turns (started by `compare`)
+    #[command(hide = true)]
+    CodecPeers(peers::codec_turns::Args),
 }
 
 #[global_allocator]
@@ -90,6 +103,10 @@ fn main() -> ExitCode {
         Command::Growth(args) => growth::run(&args),
         Command::FloorServer(args) => floor::serve(&args),
         Command::EchoServer(args) => load::echo::run(&args),
+        Command::Compare(args) => peers::compare::run(&args),
+        Command::NaiveServer(args) => peers::naive::serve(&args),
+        Command::CasServer(args) => peers::cas::serve(&args),
+        Command::CodecPeers(args) => peers::codec_turns::serve(&args),
     };
     match outcome {
         Ok(code) => code,
