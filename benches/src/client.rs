@@ -30,6 +30,11 @@ impl Link {
         Ok(Link { stream, out: Vec::with_capacity(1024) })
     }
 
+    /// A second handle of the same connection, so that one thread can send while another receives.
+    pub(crate) fn again(&self) -> io::Result<Link> {
+        Ok(Link { stream: self.stream.try_clone()?, out: Vec::new() })
+    }
+
     /// Sends one message in one write.
     pub(crate) fn send(&mut self, message: &[u8]) -> io::Result<()> {
         let length = u16::try_from(message.len()).map_err(|_| io::Error::other("a message over 65,535 bytes"))?;
@@ -89,6 +94,12 @@ impl Rest {
             .proxy(None)
             .build();
         Rest { agent: config.into(), base: format!("http://{addr}"), bearer: format!("Bearer {key}") }
+    }
+
+    /// The same client with connections of its own.
+    pub(crate) fn apart(&self) -> Rest {
+        let agent = ureq::Agent::new_with_config(self.agent.config().clone());
+        Rest { agent, base: self.base.clone(), bearer: self.bearer.clone() }
     }
 
     /// POST; without a body when it is null. An error means that it is not known whether the call was carried out.

@@ -38,8 +38,10 @@ pub(crate) struct Setup<'a> {
 /// A running engine. Dropping it kills it.
 pub(crate) struct Engine {
     child: Child,
-    /// The link's address.
+    /// The first link's address.
     pub(crate) link: SocketAddr,
+    /// The addresses of all links, in the order of the configuration.
+    pub(crate) links: Vec<SocketAddr>,
     /// The sidecar's address.
     pub(crate) rest: SocketAddr,
     /// From the start of the process to `ready`.
@@ -121,7 +123,7 @@ impl Site {
         let from = Instant::now();
         let mut child = self.spawn()?;
         let lines = lines_of(&mut child);
-        let (mut link, mut rest) = (None, None);
+        let (mut links, mut rest) = (Vec::new(), None);
         loop {
             let line = match lines.recv_timeout(START_LIMIT.saturating_sub(from.elapsed())) {
                 Ok(line) => line,
@@ -138,11 +140,15 @@ impl Site {
                 break;
             }
             if let Some(addr) = listening(&line) {
-                if line.starts_with("link") { &mut link } else { &mut rest }.replace(addr);
+                if line.starts_with("link") {
+                    links.push(addr);
+                } else {
+                    rest = Some(addr);
+                }
             }
         }
-        match (link, rest) {
-            (Some(link), Some(rest)) => Ok(Engine { child, link, rest, started_in: from.elapsed() }),
+        match (links.first().copied(), rest) {
+            (Some(link), Some(rest)) => Ok(Engine { child, link, links, rest, started_in: from.elapsed() }),
             _ => {
                 end(&mut child);
                 Err(Fault::Engine("the engine is ready but did not print its listeners' addresses".to_owned()))

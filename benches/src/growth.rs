@@ -6,9 +6,9 @@ use crate::client::Link;
 use crate::engine::{Engine, Site, workplace};
 use crate::fault::Fault;
 use crate::floor::{Floor, How};
+use crate::load::output::Output;
 use crate::measure::{Series, Summary, machine, summaries};
 use crate::messages::Messages;
-use crate::output::{Output, document};
 use crate::result::{RunResult, Target};
 use crate::seed::{self, CardList, Plan};
 use crate::view_lag;
@@ -159,16 +159,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Fault> {
         result(&large, &format!("{} cards, {}", large.cards.numbers().len(), held(args)), &floor, Some(&small)),
     ];
     let rows = [small.taps.summary(&results[0].name), large.taps.summary(&results[1].name), floor];
-    args.output.emit(document(results), |document| {
+    args.output.emit_as(results, |results| {
         println!("{}; one in flight, account-funded, cards drawn uniformly, in turns of {}", machine(), args.turn);
         println!("{}", summaries(&rows.iter().collect::<Vec<&Summary>>()));
-        for target in document.results.iter().filter_map(|result| result.target.as_ref()) {
+        for target in results.iter().filter_map(|result| result.target.as_ref()) {
             let word = if target.met { "met" } else { "missed" };
             println!("{}: {}, {word}", target.asked, target.got);
         }
-        document.results.iter().flat_map(|result| &result.notes).for_each(|note| println!("{note}"));
-    })?;
-    Ok(ExitCode::SUCCESS)
+        results.iter().flat_map(|result| &result.notes).for_each(|note| println!("{note}"));
+    })
 }
 
 /// What a directory that was made before holds is not told by its card list.

@@ -4,6 +4,7 @@
 //! This file owns the command line. It must never be needed to run the engine, and nothing here is trusted by it.
 
 mod allocations;
+mod attacks;
 mod client;
 mod codecs;
 mod crash;
@@ -17,7 +18,6 @@ mod latency;
 mod load;
 mod measure;
 mod messages;
-mod output;
 mod path;
 mod peers;
 mod recover;
@@ -61,6 +61,8 @@ enum Command {
     Floor(floor::Args),
     /// The path of a tap in memory: nanoseconds and allocations by stage, without sockets
     Path(path::Args),
+    /// Honest traffic beside slow, greedy and flooding peers, a stalling disk, an overload: with and without, in turns
+    Attacks(attacks::Args),
     /// A data directory of millions of cards, made through the ledger's own append
     Seed(seed::Args),
     /// Time from the start of the process to ready on a seeded directory, page cache cold and warm
@@ -98,6 +100,7 @@ fn main() -> ExitCode {
         Command::Floor(args) => floor::run(&args),
         Command::Path(args) => path::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Attacks(args) => attacks::run(&args),
         Command::Seed(args) => seed::run(&args),
         Command::Recover(args) => recover::run(&args),
         Command::Growth(args) => growth::run(&args),

@@ -141,6 +141,14 @@ impl Messages {
         self.read(&Bytes::copy_from_slice(reply)).ok()?.string(39)
     }
 
+    /// What a message and its reply have in common (class, DE7, DE11), and the message type.
+    pub(crate) fn key(&self, message: &[u8]) -> Option<((u16, String, u64), Mti)> {
+        let read = self.read(&Bytes::copy_from_slice(message)).ok()?;
+        let mti = read.mti();
+        // 0100 and 0110 differ in the last but one digit, which tells a request from its response.
+        Some(((mti.0 & 0xFF00 | mti.0 & 0x20, read.string(7)?, read.digits(11)?), mti))
+    }
+
     /// The message type, as in `0110`.
     pub(crate) fn mti(&self, message: &[u8]) -> Option<Mti> {
         self.read(&Bytes::copy_from_slice(message)).ok().map(|message| message.mti())

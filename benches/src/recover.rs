@@ -4,8 +4,8 @@
 
 use crate::engine::{Site, workplace};
 use crate::fault::Fault;
+use crate::load::output::Output;
 use crate::measure::table;
-use crate::output::{Output, document};
 use crate::result::RunResult;
 use crate::seed::{self, Plan};
 use hdrhistogram::Histogram;
@@ -109,9 +109,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Fault> {
         }
     };
     let results = starts(args, place.path(), &data)?;
-    args.output.emit(document(results), |document| {
+    args.output.emit_as(results, |results| {
         let mut rows = table(&["start", "to ready, median", "slowest", "events", "events/s", "RSS after"]);
-        for result in &document.results {
+        for result in results {
             let count = |name: &str| result.counts.iter().find(|(n, _)| n == name).map_or(0, |(_, count)| *count);
             rows.add_row([
                 result.name.clone(),
@@ -123,9 +123,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Fault> {
             ]);
         }
         println!("{rows}");
-        document.results.iter().flat_map(|result| &result.notes).for_each(|note| println!("{note}"));
-    })?;
-    Ok(ExitCode::SUCCESS)
+        results.iter().flat_map(|result| &result.notes).for_each(|note| println!("{note}"));
+    })
 }
 
 fn starts(args: &Args, place: &Path, data: &Path) -> Result<Vec<RunResult>, Fault> {

@@ -24,11 +24,22 @@ pub(crate) struct Output {
 impl Output {
     /// Prints and stores; 1 when a result is void.
     pub(crate) fn emit(&self, results: Vec<RunResult>) -> Result<ExitCode, Fault> {
+        self.emit_as(results, |results| {
+            println!("{}", machine());
+            println!("{}", text(results));
+        })
+    }
+
+    /// The same with a text of one's own for people.
+    pub(crate) fn emit_as(
+        &self,
+        results: Vec<RunResult>,
+        people: impl FnOnce(&[RunResult]),
+    ) -> Result<ExitCode, Fault> {
         if self.json {
             results.iter().for_each(|result| println!("{}", line(result)));
         } else {
-            println!("{}", machine());
-            println!("{}", text(&results));
+            people(&results);
         }
         let void: Vec<&RunResult> = results.iter().filter(|result| result.void.is_some()).collect();
         for result in &void {
