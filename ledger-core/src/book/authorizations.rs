@@ -308,3 +308,107 @@ impl Links for ByReference<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::book::authorization::Alias;
+    use crate::event::tap::{Facts, Trace};
+    use crate::event::words::{Class, Kind};
+    use crate::id::Id;
+
+    fn purchase(no: No) -> Authorization {
+        let stan = u32::try_from(no % 1_000_000).expect("six digits");
+        let mut reference = [b'R'; 9];
+        reference.iter_mut().zip(no.to_be_bytes()).for_each(|(to, from)| *to = from);
+        let trace = Trace { stan, transmitted: 7, acquirer: 1, forwarder: 0, reference, settlement: 101 };
+        let facts = Facts {
+            no,
+            class: Class::Authorization,
+            kind: Kind::Purchase,
+            card: Some(3),
+            amount: 5,
+            currency: None,
+            merchant_amount: 5,
+            merchant_currency: 978,
+            billed: false,
+            trace,
+            parent: None,
+            expires_at: Timestamp(1_000_000 - i64::try_from(no % 7).expect("small")),
+        };
+        Authorization {
+            id: Id { epoch: 1, no },
+            facts,
+            state: State::Approved,
+            reply: None,
+            held: [None, None],
+            cleared: 0,
+            partial_supported: false,
+            children: Vec::new(),
+            restated: None,
+            aliases: Vec::new(),
+            repeat: [4; 16],
+            first_seq: no + 1,
+            last_seq: no + 1,
+            created_at: Timestamp(5),
+        }
+    }
+
+    fn found(table: &Authorizations, key: FindBy) -> Vec<No> {
+        let mut found = Vec::new();
+        table.find(key, |a| found.push(a.id.no));
+        found
+    }
+
+    #[test]
+    fn rows_are_used_again_and_what_is_left_is_found() {
+        let mut table = Authorizations::default();
+        (0..5_000).for_each(|no| table.insert(purchase(no)));
+        (0..5_000).filter(|no| no % 2 == 0).for_each(|no| table.remove(no));
+        (5_000..7_500).for_each(|no| table.insert(purchase(no)));
+        assert_eq!((table.rows.len(), table.len()), (5_000, 5_000), "no row beside those that were let go");
+        for no in 0..7_500 {
+            let there = no >= 5_000 || no % 2 == 1;
+            let a = purchase(no);
+            assert_eq!(table.get(no), there.then(|| a.clone()));
+            let expected: &[No] = if there { &[no] } else { &[] };
+            assert_eq!(found(&table, FindBy::Trace(3, a.facts.trace.stan, 7)), expected);
+            assert_eq!(found(&table, FindBy::Reference(3, a.facts.trace.reference)), expected);
+            assert_eq!(found(&table, FindBy::Approval(3, approval_code(no))), expected);
+            assert!(found(&table, FindBy::Approval(4, approval_code(no))).is_empty());
+        }
+        assert_eq!(table.iter().count(), 5_000);
+    }
+
+    #[test]
+    fn holds_expire_in_order_whatever_order_they_came_in() {
+        let mut table = Authorizations::default();
+        (0..500).for_each(|no| table.insert(purchase(no)));
+        table.update(13, |a| a.state = State::Reversed);
+        let mut last = (Timestamp(i64::MIN), 0);
+        let mut seen = 0;
+        while let Some(no) = table.next_expired(Timestamp(i64::MAX)) {
+            let when = table.get(no).expect("it is there").facts.expires_at;
+            assert!((when, no) > last && no != 13, "{no} after {last:?}");
+            last = (when, no);
+            table.update(no, |a| a.state = State::Expired);
+            seen += 1;
+        }
+        assert_eq!((seen, table.next_expiry()), (499, None));
+    }
+
+    #[test]
+    fn what_does_not_fit_comes_back_and_is_found_while_it_is_there() {
+        let mut table = Authorizations::default();
+        table.insert(purchase(8));
+        let trace = Trace { stan: 77, ..purchase(9).facts.trace };
+        let alias = Alias { class: Class::FinancialAdvice, trace, approval_code: 123_456 };
+        table.update(8, |a| a.aliases.push(alias));
+        let keys = [FindBy::Trace(3, 77, 7), FindBy::Reference(3, trace.reference), FindBy::Approval(3, 123_456)];
+        assert!(keys.iter().all(|key| found(&table, *key) == [8]));
+        assert_eq!((table.get(8).map(|a| a.aliases), table.odd.len()), (Some(vec![alias]), 1));
+        table.update(8, |a| a.aliases.clear());
+        assert!(keys.iter().all(|key| found(&table, *key).is_empty()));
+        assert_eq!((table.get(8), table.odd.len(), table.extra.len()), (Some(purchase(8)), 0, 0));
+    }
+}
