@@ -13,10 +13,10 @@ use crate::engine::workplace;
 use crate::fault::Fault;
 use crate::load::mix::Mix;
 use crate::load::numbers::Numbers;
+use crate::load::output::Output;
 use crate::load::schedule::Arrivals;
 use crate::load::{self, Plan, Shape};
 use crate::measure::{machine, table};
-use crate::output::{Output, document};
 use crate::result::RunResult;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -131,8 +131,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Fault> {
             notes.push(format!("the codecs were skipped: {fault}"));
         }
     }
-    args.output.emit(document(results), |document| show(&document.results, &notes))?;
-    Ok(ExitCode::SUCCESS)
+    args.output.emit_as(results, |results| show(results, &notes))
 }
 
 fn entries(database: bool) -> Vec<Entry> {
