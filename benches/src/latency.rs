@@ -90,7 +90,7 @@ fn one_in_flight(args: &Args) -> Result<RunResult, Fault> {
     let (request_bytes, reply_bytes) = taps.sizes()?;
     let mut floor = Floor::start(place.path(), How::Fdatasync, reply_bytes)?;
     let mut direct = Floor::start(place.path(), How::Direct, reply_bytes).ok();
-    let mut result = args.turns.run(&mut taps, &mut floor, direct.as_mut())?;
+    let mut result = target.staged(|| args.turns.run(&mut taps, &mut floor, direct.as_mut()))?;
     result.name = "one in flight, account".to_owned();
     result.group = "one in flight".to_owned();
     result.notes.insert(0, format!("{request_bytes} bytes in, {reply_bytes} bytes out"));

@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Fault> {
         let mut taps = Taps::new(target.addr, target.cards.text(0))?;
         let (_, reply) = taps.sizes()?;
         let mut floor = Floor::asking(place.path(), reply, partner)?;
-        let mut result = args.turns.run(&mut taps, &mut floor, None)?;
+        let mut result = target.staged(|| args.turns.run(&mut taps, &mut floor, None))?;
         result.name = "webhook, one in flight".to_owned();
         result.group = "webhook".to_owned();
         vec![result]

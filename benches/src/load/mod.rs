@@ -7,6 +7,7 @@ mod drive;
 pub(crate) mod echo;
 mod links;
 mod matching;
+pub(crate) mod metrics;
 pub(crate) mod mix;
 pub(crate) mod numbers;
 pub(crate) mod options;
@@ -213,6 +214,7 @@ pub(crate) fn judged(
     let (mut result, why) = record::evaluate(plan, &slots, &seen);
     result.server_cpu_us = watched.cpu_us();
     result.view_lag_events = watched.view_lag;
+    result.stages = watched.stages;
     if !of_floor.is_empty() && why != Some(Why::Target) {
         result.floor_curve = of_floor.curve();
         let floor = of_floor.summary("floor");

@@ -124,6 +124,11 @@ pub(crate) fn text(results: &[RunResult]) -> String {
         if let Some(cpu) = result.server_cpu_us {
             said.push(format!("the server's thread used {cpu:.2} µs a reply"));
         }
+        if !result.stages.is_empty() {
+            let stages: Vec<String> =
+                result.stages.iter().map(|(stage, p50, p99)| format!("{stage} {p50:.0}/{p99:.0}")).collect();
+            said.push(format!("stages, p50/p99 at most, µs: {}", stages.join(", ")));
+        }
         let counts: Vec<String> = result.counts.iter().map(|(kind, count)| format!("{kind}: {count}")).collect();
         said.push(counts.join(", "));
         said.retain(|sentence| !sentence.is_empty());

@@ -2,12 +2,14 @@
 //! owns the fixture of a load; it must never start anything when an address was given.
 
 use super::cards::Cards;
+use super::metrics::Metrics;
 use super::mix::{Mix, Payer};
 use super::watch::Watch;
 use crate::client::Rest;
 use crate::engine::{Engine, Setup, Site};
 use crate::fault::Fault;
 use crate::fixture::Maker;
+use crate::result::RunResult;
 use crate::{seed, view_lag};
 use serde_json::json;
 use std::net::SocketAddr;
@@ -77,6 +79,17 @@ impl Target {
     pub(crate) fn running(engine: Engine, cards: Cards) -> Target {
         let watch = Watch { thread: Some((engine.pid(), "shard".to_owned())), metrics: Some(engine.rest) };
         Target { addr: engine.link, cards: Arc::new(cards), watch, _engine: Some(engine) }
+    }
+
+    /// A run with the stages of its taps, as far as the target tells them.
+    pub(crate) fn staged(&self, run: impl FnOnce() -> Result<RunResult, Fault>) -> Result<RunResult, Fault> {
+        let metrics = self.watch.metrics.map(Metrics::new);
+        let before = metrics.as_ref().and_then(Metrics::stages);
+        let mut result = run()?;
+        if let (Some(metrics), Some(before)) = (&metrics, &before) {
+            result.stages = metrics.stages_since(before);
+        }
+        Ok(result)
     }
 }
 
