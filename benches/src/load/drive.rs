@@ -287,8 +287,9 @@ fn answers(kind: Kind, mti: u16) -> bool {
     }
 }
 
-/// CPU time of this thread.
+/// CPU time of this thread by the scheduler's own clock; zero when it cannot be read.
 fn thread_cpu() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
+    let tid = rustix::thread::gettid().as_raw_nonzero().get();
+    let task = procfs::process::Process::myself().and_then(|own| own.task_from_tid(tid));
+    task.and_then(|task| task.schedstat()).map_or(Duration::ZERO, |used| Duration::from_nanos(used.sum_exec_runtime))
 }
