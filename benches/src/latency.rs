@@ -10,7 +10,7 @@ use crate::load::numbers::Numbers;
 use crate::load::options::Options;
 use crate::load::output::Output;
 use crate::load::target::Target;
-use crate::load::{self, Shape};
+use crate::load::{self, Shape, Why};
 use crate::result::RunResult;
 use crate::turns::{Taps, Turns};
 use serde_json::json;
@@ -57,8 +57,8 @@ fn loaded(load: &Options, shapes: &[Shape]) -> Result<Vec<RunResult>, Fault> {
     one_by_one(load, &mix, &target, shapes, floor.as_mut())
 }
 
-/// One result for each shape, all against one target. A void run ends the row: what comes after it would stand on
-/// what it left behind.
+/// One result for each shape, all against one target. A target that refused or broke off ends the row; after any other
+/// void run the next is taken, since each waits for the last reply of the one before.
 pub(crate) fn one_by_one(
     load: &Options,
     mix: &Mix,
@@ -69,10 +69,9 @@ pub(crate) fn one_by_one(
     let mut numbers = Numbers::new(jiff::Timestamp::now());
     let mut results = Vec::new();
     for shape in shapes {
-        let result = load::run(&load.plan(target, mix, *shape), &mut numbers, floor.as_deref_mut())?;
-        let void = result.void.is_some();
+        let (result, why) = load::judged(&load.plan(target, mix, *shape), &mut numbers, floor.as_deref_mut())?;
         results.push(result);
-        if void {
+        if why == Some(Why::Target) {
             break;
         }
     }
