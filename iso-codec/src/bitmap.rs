@@ -3,21 +3,51 @@
 
 /// A set of element numbers, the first bit of the first bitmap on top.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Elements(pub(crate) u128);
+pub struct Elements(pub(crate) u128);
 
 const FIRST: u128 = 1 << 127;
 const SECOND_HALF: u128 = u64::MAX as u128;
 
 impl Elements {
-    fn bit(n: u8) -> u128 {
+    /// The set of these numbers; what is no element number (0, or above 128) is left out.
+    pub const fn of(numbers: &[u8]) -> Elements {
+        let mut bits = 0;
+        let mut at = 0;
+        while at < numbers.len() {
+            bits |= Self::bit(numbers[at]);
+            at += 1;
+        }
+        Elements(bits)
+    }
+
+    /// What both sets have.
+    #[must_use]
+    pub const fn and(self, other: Elements) -> Elements {
+        Elements(self.0 & other.0)
+    }
+
+    /// What either set has.
+    #[must_use]
+    pub const fn or(self, other: Elements) -> Elements {
+        Elements(self.0 | other.0)
+    }
+
+    /// What this set has and the other has not.
+    #[must_use]
+    pub const fn without(self, other: Elements) -> Elements {
+        Elements(self.0 & !other.0)
+    }
+
+    const fn bit(n: u8) -> u128 {
         match n {
             1..=128 => FIRST >> (n - 1),
             _ => 0,
         }
     }
 
+    /// Whether the number is in the set.
     #[inline]
-    pub(crate) fn has(self, n: u8) -> bool {
+    pub const fn has(self, n: u8) -> bool {
         self.0 & Self::bit(n) != 0
     }
 
@@ -31,7 +61,8 @@ impl Elements {
     }
 
     /// Only the numbers below `n`.
-    pub(crate) fn below(self, n: u8) -> Elements {
+    #[must_use]
+    pub fn below(self, n: u8) -> Elements {
         // The bits above that of `n` are those of the lower numbers.
         Elements(self.0 & !(Self::bit(n) | (Self::bit(n).saturating_sub(1))))
     }
@@ -39,6 +70,17 @@ impl Elements {
     /// Without bit 1: the elements alone.
     pub(crate) fn elements(self) -> Elements {
         Elements(self.0 & !FIRST)
+    }
+
+    /// The highest number of the set.
+    pub(crate) fn last(self) -> Option<u8> {
+        // Bit 127 is element 1 and bit 0 is element 128.
+        u8::try_from(128 - self.0.trailing_zeros().min(128)).ok().filter(|n| *n > 0)
+    }
+
+    /// The lowest number of the set.
+    pub(crate) fn first(self) -> Option<u8> {
+        u8::try_from(self.0.leading_zeros() + 1).ok().filter(|n| *n <= 128)
     }
 
     pub(crate) fn needs_second(self) -> bool {
@@ -65,7 +107,8 @@ impl IntoIterator for Elements {
 }
 
 /// The numbers of a set, ascending. Works on one half at a time: decode walks it for every message.
-pub(crate) struct Numbers {
+#[derive(Debug)]
+pub struct Numbers {
     bits: u64,
     base: u8,
     second: u64,

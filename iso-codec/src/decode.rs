@@ -17,6 +17,7 @@ use std::sync::Arc;
 pub(crate) const LONGEST: usize = 65_535;
 
 /// What the walk found.
+#[derive(Clone)]
 pub(crate) struct Walk {
     pub(crate) mti: Mti,
     pub(crate) present: Elements,

@@ -72,6 +72,36 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// Copies those elements of a message that are in the set, as [`Builder::copy`] does one by one. What stands side
+    /// by side in the message is copied in one piece: most of a reply is.
+    pub fn copy_set(&mut self, set: Elements, message: &Message) -> Result<(), EncodeError> {
+        let set = set.and(message.elements());
+        if !std::ptr::eq(self.spec, &raw const **message.spec()) {
+            return set.into_iter().try_for_each(|n| self.copy(n, message));
+        }
+        let (Some(first), Some(last)) = (set.first(), set.last()) else { return Ok(()) };
+        if first <= self.last {
+            return Err(EncodeError::Misordered { element: first, after: self.last });
+        }
+        if last > 64 && !self.second {
+            self.open_second();
+        }
+        self.last = last;
+        self.elements = self.elements.or(set);
+        let mut piece = 0..0;
+        for n in set {
+            let Some(place) = message.wire_place(n) else { continue };
+            if place.start == piece.end {
+                piece.end = place.end;
+            } else {
+                self.put(message.frame.get(piece).unwrap_or_default());
+                piece = place;
+            }
+        }
+        self.put(message.frame.get(piece).unwrap_or_default());
+        Ok(())
+    }
+
     /// Sets an element from Latin-1 text. A fixed element is filled up: numbers with zeros on the left, text with
     /// blanks on the right.
     pub fn text(&mut self, n: u8, text: &[u8]) -> Result<(), EncodeError> {

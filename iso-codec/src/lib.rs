@@ -38,6 +38,7 @@ mod pan;
 mod spec;
 mod spec_file;
 
+pub use bitmap::{Elements, Numbers};
 pub use charset::Charset;
 pub use composite::{SubError, SubFault, SubIter, Tlv, TlvIter};
 pub use decode::decode;

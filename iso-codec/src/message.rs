@@ -18,7 +18,9 @@ pub(crate) struct Span {
     pub(crate) len: u16,
 }
 
-/// A decoded message. It keeps the frame and a table of offsets; reading an element is a slice of the frame.
+/// A decoded message. It keeps the frame and a table of offsets; reading an element is a slice of the frame. A clone
+/// shares the frame and copies the table.
+#[derive(Clone)]
 pub struct Message {
     pub(crate) spec: Arc<Spec>,
     pub(crate) frame: Bytes,
@@ -63,9 +65,15 @@ impl Message {
     /// The element as on the wire with its length prefix: what is copied into a reply.
     #[inline]
     pub fn wire(&self, n: u8) -> Option<&[u8]> {
+        self.frame.get(self.wire_place(n)?)
+    }
+
+    /// Where [`Message::wire`] stands in the frame.
+    #[inline]
+    pub(crate) fn wire_place(&self, n: u8) -> Option<std::ops::Range<usize>> {
         let (start, end) = self.place(n)?;
         let prefix = usize::from(self.spec.plan(n)?.prefix);
-        self.frame.get(start.checked_sub(prefix)?..end)
+        Some(start.checked_sub(prefix)?..end)
     }
 
     /// The number that an element of up to 19 digits writes; `None` when it is absent, empty or not all digits.

@@ -38,6 +38,12 @@ impl Currency {
     /// What a pool may hold.
     pub const POOLS: [Self; 7] = [Self::EUR, Self::USD, Self::CHF, Self::SGD, Self::HKD, Self::JPY, Self::USDC];
 
+    /// From the number that the journal keeps: of ISO 4217, or a crypto asset's.
+    pub(crate) fn from_number(number: u16) -> Option<Self> {
+        let crypto = CRYPTO.iter().any(|(own, ..)| *own == number);
+        if crypto { Some(Self(number)) } else { Self::from_numeric(number) }
+    }
+
     /// From the three digits of DE49 or DE51; `None` when ISO 4217 does not know it.
     pub fn from_numeric(code: u16) -> Option<Self> {
         match code {

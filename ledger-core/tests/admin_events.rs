@@ -288,7 +288,8 @@ fn every_kind_comes_back_as_it_went() {
     for full in [false, true] {
         for event in one_of_each(full) {
             let bytes = bytes_of(&event);
-            assert_eq!(bytes[..2], [event.kind(), 1], "kind and version lead");
+            let version = if event.kind() == 60 { 2 } else { 1 };
+            assert_eq!(bytes[..2], [event.kind(), version], "kind and version lead");
             let read = Event::decode(&bytes).unwrap_or_else(|e| panic!("{}: {e}", event.word()));
             assert_eq!(read, event);
             assert_eq!(bytes_of(&read), bytes, "{}: one way to write it", event.word());
@@ -313,14 +314,18 @@ fn every_kind_there_is_has_its_sample() {
 fn bytes_that_are_no_event_are_refused() {
     for event in one_of_each(true) {
         let bytes = bytes_of(&event);
-        for cut in 0..bytes.len() {
+        // A tap ends with its sealed message, of whatever length: only its seal tells when that is cut.
+        let sealed = if let Event::TapTaken(tap) = &event { tap.raw.sealed.len() } else { 0 };
+        for cut in 0..bytes.len() - sealed {
             assert!(Event::decode(&bytes[..cut]).is_err(), "{} cut at {cut}", event.word());
         }
-        let mut longer = bytes.clone();
-        longer.push(0);
-        assert!(matches!(Event::decode(&longer), Err(EventError::Trailing(_))), "{}", event.word());
+        if event.kind() != 60 {
+            let mut longer = bytes.clone();
+            longer.push(0);
+            assert!(matches!(Event::decode(&longer), Err(EventError::Trailing(_))), "{}", event.word());
+        }
         let mut newer = bytes.clone();
-        newer[1] = 2;
+        newer[1] += 1;
         assert!(matches!(Event::decode(&newer), Err(EventError::TooNew { .. })), "{}", event.word());
         // Any flipped bit is read as something or refused; it never panics.
         for at in 0..bytes.len() {

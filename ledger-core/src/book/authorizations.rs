@@ -13,6 +13,8 @@ use super::expiries::Expiries;
 use super::paged::{NONE, Numbers, Paged};
 use super::row::{Row, short_stan};
 use super::tap::{approval_code, numbers_of_code};
+use super::warm::fetch;
+use crate::event::tap::Trace;
 use crate::event::words::State;
 use crate::id::No;
 use crate::time::Timestamp;
@@ -118,6 +120,18 @@ impl Authorizations {
             }
             self.odd.insert(at, Box::new(a));
         }
+    }
+
+    /// Fetches where a tap of this card with this trace will be found.
+    pub(super) fn warm_heads(&self, card: u32, trace: &Trace) {
+        self.by_trace.warm(trace_hash(self.seed, (card, trace.stan, trace.transmitted)));
+        self.by_reference.warm(reference_hash(self.seed, (card, trace.reference)));
+    }
+
+    /// Fetches what so many more authorizations will move.
+    pub(super) fn warm_growth(&self, inserts: u32) {
+        let rows = self.by_trace.to_be_split(inserts).chain(self.by_reference.to_be_split(inserts));
+        rows.filter_map(|row| self.rows.get(row)).for_each(fetch);
     }
 
     /// Changes one. What it is found by from the first, its number and when it expires must stay as they are.

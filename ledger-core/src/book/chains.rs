@@ -8,6 +8,7 @@ use std::hash::BuildHasher;
 use hashbrown::DefaultHashBuilder;
 
 use super::paged::{NONE, Paged};
+use super::warm::fetch;
 
 /// The rows of a table: what is hashed of them, and their link.
 pub(super) trait Links {
@@ -41,6 +42,20 @@ impl Chains {
             return NONE;
         }
         self.heads.get(self.bucket(hash)).copied().unwrap_or(NONE)
+    }
+
+    /// Fetches the head of the chain that has every row with this hash.
+    pub(super) fn warm(&self, hash: u64) {
+        if let Some(head) = self.heads.get(self.bucket(hash)) {
+            fetch(head);
+        }
+    }
+
+    /// The first rows of the chains that so many inserts from now on will split.
+    pub(super) fn to_be_split(&self, inserts: u32) -> impl Iterator<Item = u32> + '_ {
+        let fresh = (0..inserts).map(|ahead| self.heads.len().saturating_add(ahead)).filter(|fresh| *fresh > 0);
+        let heads = fresh.filter_map(|fresh| self.heads.get(fresh & !highest_bit(fresh)).copied());
+        heads.filter(|row| *row != NONE)
     }
 
     /// Adds a row that is not in.

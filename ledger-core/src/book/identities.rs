@@ -51,6 +51,16 @@ impl Identities {
         Some(index)
     }
 
+    /// Fetches where the card with this fingerprint is found.
+    pub(super) fn warm_card(&self, fingerprint: &[u8; 16]) {
+        self.cards.warm(spread_key(fingerprint));
+    }
+
+    /// The first card that may have this fingerprint.
+    pub(super) fn first_card<'a>(&self, fingerprint: &[u8; 16], cards: &'a [Card]) -> Option<&'a Card> {
+        at(cards, self.cards.first(spread_key(fingerprint)))
+    }
+
     /// Adds the newest card.
     pub(super) fn add_card(&mut self, no: No, index: u32, cards: &[Card]) {
         self.name(no, index);

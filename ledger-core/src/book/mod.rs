@@ -21,6 +21,7 @@ mod repeats;
 mod reversal;
 mod row;
 mod tap;
+mod warm;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -39,6 +40,7 @@ pub use invariants::Violation;
 pub use repeats::{Repeat, RepeatFlags};
 pub use reversal::{Movement, ReversalDecision, ReversalRequest};
 pub use tap::{AnswerDecision, PartnerVerdict, TapDecision, TapRequest, TapType, approval_code};
+pub use warm::Ahead;
 
 use crate::event::posting::Ledger;
 use crate::event::tap::Source;

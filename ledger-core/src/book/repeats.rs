@@ -6,6 +6,7 @@
 use super::Book;
 use super::chains::{Chains, Links, spread_key};
 use super::paged::{Fifo, NONE};
+use super::warm::fetch;
 use crate::event::tap::RepeatKey;
 use crate::id::No;
 use crate::limits::PURGE_PER_EVENT;
@@ -170,6 +171,24 @@ impl Repeats {
             Lifetime::Request => self.requests.push(entry),
             Lifetime::Advice => self.advices.push(entry),
         }
+    }
+
+    /// Fetches where the newest request with this hash is found.
+    pub(super) fn warm_heads(&self, hash: u64) {
+        self.requests.chains.warm(hash);
+    }
+
+    /// Fetches it, once its place has come.
+    pub(super) fn warm_entries(&self, hash: u64) {
+        if let Some(entry) = self.requests.queue.get(self.requests.chains.first(hash)) {
+            fetch(entry);
+        }
+    }
+
+    /// Fetches what so many more requests will move.
+    pub(super) fn warm_growth(&self, inserts: u32) {
+        let rows = self.requests.chains.to_be_split(inserts);
+        rows.filter_map(|row| self.requests.queue.get(row)).for_each(fetch);
     }
 
     fn get(&self, key: &[u8; 16]) -> Option<Repeat> {

@@ -3,6 +3,7 @@
 //! of meaning is a new version.
 
 pub mod admin;
+mod flat;
 pub mod posting;
 pub mod tap;
 pub mod words;
@@ -57,6 +58,14 @@ pub enum EventError {
         /// Why.
         source: minicbor::decode::Error,
     },
+    /// The body of a fixed layout does not decode.
+    #[error("event kind {kind}: {what}")]
+    Flat {
+        /// The kind.
+        kind: u8,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// Bytes behind the body.
     #[error("event kind {0} has bytes left over")]
     Trailing(u8),
@@ -83,7 +92,10 @@ macro_rules! events {
             /// Appends kind, version and body.
             pub fn encode(&self, out: &mut Vec<u8>) {
                 out.push(self.kind());
-                out.push(VERSION);
+                out.push(newest(self.kind()));
+                if let Self::TapTaken(body) = self {
+                    return flat::encode(body, out);
+                }
                 let mut encoder = Encoder::new(out);
                 let done = match self { $(Self::$variant(body) => body.encode(&mut encoder, &mut ()),)+ };
                 debug_assert!(done.is_ok(), "writing to a vector cannot fail");
@@ -95,8 +107,12 @@ macro_rules! events {
                     [kind, version, body @ ..] => (*kind, *version, body),
                     _ => return Err(EventError::Short(bytes.len())),
                 };
-                if version > VERSION {
-                    return Err(EventError::TooNew { kind, version, known: VERSION });
+                let known = newest(kind);
+                if version > known {
+                    return Err(EventError::TooNew { kind, version, known });
+                }
+                if (kind, version) == (TAP_TAKEN, 2) {
+                    return flat::decode(body).map(Self::TapTaken).map_err(|what| EventError::Flat { kind, what });
                 }
                 let mut decoder = Decoder::new(body);
                 let event = match kind {
@@ -112,7 +128,13 @@ macro_rules! events {
     };
 }
 
-const VERSION: u8 = 1;
+/// The kind that has a layout of its own.
+const TAP_TAKEN: u8 = 60;
+
+/// The version that is written of a kind, and the newest that is read.
+const fn newest(kind: u8) -> u8 {
+    if kind == TAP_TAKEN { 2 } else { 1 }
+}
 
 events! {
     /// The engine started.

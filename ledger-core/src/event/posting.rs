@@ -39,7 +39,8 @@ pub enum Ledger {
 }
 
 impl Ledger {
-    const fn code(self) -> u64 {
+    /// The number it is journaled under.
+    pub(super) const fn code(self) -> u64 {
         let (tag, index) = match self {
             Self::Bank => (0, 0),
             Self::Chain => (1, 0),
@@ -57,7 +58,8 @@ impl Ledger {
         ((index as u64) << 4) | tag
     }
 
-    fn from_code(code: u64) -> Option<Self> {
+    /// The account of a journaled number.
+    pub(super) fn from_code(code: u64) -> Option<Self> {
         let index = u32::try_from(code >> 4).ok()?;
         match code & 15 {
             0 => Some(Self::Bank),

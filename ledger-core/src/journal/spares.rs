@@ -22,6 +22,8 @@ use super::{SpareMaking, segment_name};
 pub(super) const KEPT: usize = 2;
 /// Zeros written at a time: small enough that a tap's write never waits long behind one.
 const CHUNK: usize = 256 * 1024;
+/// What a pause grows back from.
+const LEAST_PACE: Duration = Duration::from_micros(100);
 /// How long to wait between two tries when the disk has no room.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -278,7 +280,7 @@ fn run(
     stop: &AtomicBool,
     waited_for: &AtomicBool,
 ) {
-    let pace = maker.pace;
+    let mut pace = maker.pace;
     while wants.recv().is_ok() {
         // A hurry from before costs one spare made without pauses, a lost one would cost a stall.
         let mut hurry = false;
@@ -293,6 +295,9 @@ fn run(
                     if give.send(Ok(spare)).is_err() {
                         return;
                     }
+                    // Segments that fill faster than spares are made get them made faster, rather than each in one
+                    // burst of writes that the taps have to share the disk with.
+                    pace = if hurry { pace / 4 } else { (pace * 2).max(LEAST_PACE).min(maker.pace) };
                     break;
                 }
                 Ok(None) => return,
