@@ -9,6 +9,7 @@ pub mod config;
 pub mod demo;
 pub mod engine;
 pub mod partner;
+mod priority;
 pub mod rest;
 pub mod shard;
 pub mod simulate;

@@ -161,7 +161,8 @@ impl Reader {
         let partner = (self.span("partner.decision_timeout"), self.count("partner.max_connections"));
         let fx = self.fx();
         let bin = self.bin();
-        let switch = (self.count("switch.max_connections"), self.count("switch.out_buffer"));
+        let switch =
+            (self.count("switch.max_connections"), self.count("switch.out_buffer"), self.switch("switch.realtime"));
         let traces = self.number("telemetry.traces");
         let after_links = self.settings.split_off(at_links);
         let links = self.links(switch.0, switch.1);
@@ -185,7 +186,7 @@ impl Reader {
             partner: PartnerConfig { decision_timeout: partner.0?, max_connections: partner.1? },
             fx: FxConfig { max_position: fx },
             issuing: IssuingConfig { bin: bin? },
-            switch: SwitchConfig { max_connections: switch.0?, out_buffer: switch.1? },
+            switch: SwitchConfig { max_connections: switch.0?, out_buffer: switch.1?, realtime: switch.2? },
             telemetry: TelemetryConfig { traces: traces? },
             settings: Vec::new(),
         })

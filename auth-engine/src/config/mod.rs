@@ -154,6 +154,8 @@ pub struct SwitchConfig {
     pub max_connections: usize,
     /// Most bytes of output that wait for one connection.
     pub out_buffer: usize,
+    /// The shard's thread asks for the lowest real-time priority.
+    pub realtime: bool,
 }
 
 /// `[telemetry]`.

@@ -74,7 +74,7 @@ pub fn common(message: &Message, keyring: &Keyring) -> Result<Common, Missing> {
         settlement: number(message, 15).and_then(|n| u16::try_from(n).ok()).unwrap_or(0),
     };
     let fingerprint = keyring.fingerprint(pan.as_digits());
-    let repeat = repeat_key(message, keyring, &fingerprint);
+    let repeat = repeat_key(message, keyring, &fingerprint, &trace);
     Ok(Common { fingerprint, trace, repeat, original: trace_id(message) })
 }
 
@@ -93,30 +93,70 @@ fn reference(message: &Message) -> [u8; 9] {
     out
 }
 
-/// The key of contracts 2.5. Absent elements are part of it: each is preceded by its presence.
-fn repeat_key(message: &Message, keyring: &Keyring, fingerprint: &[u8; 16]) -> RepeatKey {
-    let mut hasher = keyring.keyed_hash();
-    hasher.update(&message.mti().without_repeat().0.to_be_bytes()).update(fingerprint);
+/// The key of contracts 2.5, in one keyed hash of one short text: numbers as numbers with their count of digits, so
+/// that links of different encodings agree, and as a rule it fits the hash's single block. Absent elements are part
+/// of it: what is there is preceded by its length plus one, what is not by zero.
+fn repeat_key(message: &Message, keyring: &Keyring, fingerprint: &[u8; 16], trace: &Trace) -> RepeatKey {
+    let mut text = KeyText::default();
+    text.put(&message.mti().without_repeat().0.to_be_bytes());
+    text.put(fingerprint);
+    text.put(&trace.transmitted.to_le_bytes());
+    text.put(&trace.stan.to_le_bytes());
     let mut buffer = [0u8; 64];
-    for element in [7, 11, 32, 33, 63] {
-        match message.text(element, &mut buffer) {
-            Some(text) => {
-                hasher.update(&[1, u8::try_from(text.len()).unwrap_or(u8::MAX)]).update(text);
+    for element in [32, 33] {
+        match (message.raw(element).map(<[u8]>::len), message.digits(element)) {
+            (Some(count), Some(number)) => {
+                text.count(count);
+                text.put(&number.to_le_bytes());
             }
-            None => {
-                hasher.update(&[0]);
-            }
+            (Some(_), None) => text.text(message.text(element, &mut buffer)),
+            (None, _) => text.text(None),
         }
     }
+    text.text(message.text(63, &mut buffer));
     let mut key = [0u8; 16];
-    hasher.finalize_xof().fill(&mut key);
-    let mut content = keyring.keyed_hash();
-    for element in [3, 4, 49] {
-        content.update(&message.digits(element).unwrap_or(u64::MAX).to_be_bytes());
+    key.iter_mut().zip(keyring.keyed_hash(text.bytes())).for_each(|(to, from)| *to = from);
+    let content = RepeatKey::content_of([3, 4, 49].map(|element| message.digits(element).unwrap_or(u64::MAX)));
+    RepeatKey { key, content }
+}
+
+/// What a repeat is known by, before it is hashed. Two numbers of 7, three lengths, and DE63 of at most 50.
+struct KeyText {
+    bytes: [u8; 192],
+    len: usize,
+}
+
+impl Default for KeyText {
+    fn default() -> Self {
+        Self { bytes: [0; 192], len: 0 }
     }
-    let mut word = [0u8; 4];
-    content.finalize_xof().fill(&mut word);
-    RepeatKey { key, content: u32::from_le_bytes(word) }
+}
+
+impl KeyText {
+    fn put(&mut self, more: &[u8]) {
+        if let Some(place) = self.bytes.get_mut(self.len..self.len + more.len()) {
+            place.copy_from_slice(more);
+            self.len += more.len();
+        }
+    }
+
+    fn count(&mut self, count: usize) {
+        self.put(&[u8::try_from(count + 1).unwrap_or(u8::MAX)]);
+    }
+
+    fn text(&mut self, text: Option<&[u8]>) {
+        match text {
+            Some(text) => {
+                self.count(text.len());
+                self.put(text);
+            }
+            None => self.put(&[0]),
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
 }
 
 /// DE48 SE63: nine characters of the original's DE63, then its DE15.

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use iso_codec::{Message, Spec};
-use ledger_core::book::{Book, Broken, Policy};
+use ledger_core::book::{Ahead, Book, Broken, Policy};
 use ledger_core::id::No;
 use ledger_core::journal::Journal;
 use ledger_core::keys::Keyring;
@@ -69,6 +69,8 @@ pub struct Inbound {
 pub struct Decoded {
     recipient: Recipient,
     message: Result<Message, iso_codec::DecodeError>,
+    /// What all money classes share, of a message of one.
+    common: Option<Result<intake::Common, intake::Missing>>,
 }
 
 /// A link as the engine needs it.
@@ -148,6 +150,8 @@ pub struct Engine {
     sealed: Vec<u8>,
     broken: Option<Broken>,
     counters: Counters,
+    /// When the last batches were released, the latest first; monotonic.
+    releases: [i64; 4],
     progress: Progress,
 }
 
@@ -271,27 +275,46 @@ impl Engine {
             header: inbound.header,
             deadline_us: inbound.since_us.saturating_add(link.budget_us),
         };
-        Some(Decoded { recipient, message: iso_codec::decode(&link.spec, inbound.frame) })
+        let message = iso_codec::decode(&link.spec, inbound.frame);
+        let of_money = message.as_ref().ok().filter(|message| intake::money_class(message.mti()).is_some());
+        let common = of_money.map(|message| intake::common(message, &self.keyring));
+        Some(Decoded { recipient, message, common })
+    }
+
+    /// Fetches from memory what these will need, all at once; see [`Book::warm`].
+    pub fn warm<'a>(&self, group: impl Iterator<Item = &'a Decoded> + Clone) {
+        let commons = group.filter_map(|decoded| decoded.common.as_ref()?.as_ref().ok());
+        self.book.warm(commons.map(|common| Ahead {
+            fingerprint: &common.fingerprint,
+            repeat: &common.repeat.key,
+            trace: &common.trace,
+        }));
     }
 
     /// A frame came.
     pub fn handle_frame(&mut self, inbound: Inbound, now: Now) {
         if let Some(decoded) = self.decode(inbound) {
-            self.handle(decoded, now);
+            self.handle(&decoded, now);
         }
     }
 
     /// A decoded frame.
-    pub fn handle(&mut self, decoded: Decoded, now: Now) {
+    pub fn handle(&mut self, decoded: &Decoded, now: Now) {
         self.progress.made = None;
-        match decoded.message {
-            Ok(message) => self.handle_message(message, decoded.recipient, now),
-            Err(error) => self.handle_undecodable(error, decoded.recipient),
+        match &decoded.message {
+            Ok(message) => self.handle_message(message, decoded.common.as_ref(), decoded.recipient.clone(), now),
+            Err(error) => self.handle_undecodable(error, decoded.recipient.clone()),
         }
     }
 
     // PATH 3: the message becomes a command of the ledger, by its class.
-    fn handle_message(&mut self, message: Message, recipient: Recipient, now: Now) {
+    fn handle_message(
+        &mut self,
+        message: &Message,
+        common: Option<&Result<intake::Common, intake::Missing>>,
+        recipient: Recipient,
+        now: Now,
+    ) {
         self.counters.requests.push((recipient.link, message.mti().0));
         if recipient.deadline_us <= now.mono_us && message.mti().is_request() {
             // It waited longer than its answer may take: whatever was said now would be late, and the network
@@ -300,26 +323,26 @@ impl Engine {
             self.counters.late += 1;
             return;
         }
-        match intake::money_class(message.mti()) {
-            Some(class) => match intake::common(&message, &self.keyring) {
+        match intake::money_class(message.mti()).zip(common) {
+            Some((class, common)) => match common {
                 Ok(common) => match class {
-                    intake::Money::Tap(class) => self.handle_tap(message, class, &common, recipient, now),
-                    intake::Money::Advice(class) => self.handle_advice(&message, class, &common, recipient, now),
-                    intake::Money::Reversal => self.handle_reversal(&message, &common, recipient, now),
+                    intake::Money::Tap(class) => self.handle_tap(message, class, common, recipient, now),
+                    intake::Money::Advice(class) => self.handle_advice(message, class, common, recipient, now),
+                    intake::Money::Reversal => self.handle_reversal(message, common, recipient, now),
                 },
-                Err(missing) => self.answer_format_error(&message, iso_codec::ElementAt::De(missing.0), recipient),
+                Err(missing) => self.answer_format_error(message, iso_codec::ElementAt::De(missing.0), recipient),
             },
-            None => self.handle_other(&message, recipient, now),
+            None => self.handle_other(message, recipient, now),
         }
     }
 
-    fn handle_undecodable(&mut self, error: iso_codec::DecodeError, recipient: Recipient) {
+    fn handle_undecodable(&mut self, error: &iso_codec::DecodeError, recipient: Recipient) {
         tracing::info!(link = recipient.link, "{error}");
-        let readable = error.partial.filter(|m| m.has(7) && m.has(11) && m.mti().is_request());
+        let readable = error.partial.as_deref().filter(|m| m.has(7) && m.has(11) && m.mti().is_request());
         match readable {
             Some(message) => {
                 self.counters.requests.push((recipient.link, message.mti().0));
-                self.answer_format_error(&message, error.element, recipient);
+                self.answer_format_error(message, error.element, recipient);
             }
             None => self.counters.dropped.push((recipient.link, "undecodable")),
         }

@@ -71,6 +71,7 @@ impl Engine {
             sealed: Vec::new(),
             broken: None,
             counters: Counters::default(),
+            releases: [i64::MIN; 4],
             progress: Progress::default(),
         };
         Ok((engine, recovery))

@@ -2,16 +2,19 @@
 //! bytes, so that a repeat can be answered from the journal.
 
 use bytes::BytesMut;
-use iso_codec::{Builder, EncodeError, Message};
+use iso_codec::{Builder, Elements, EncodeError, Message};
 use ledger_core::event::tap::Reply;
 use ledger_core::money::{Currency, Money, share_down};
 
 /// Returned unchanged when present in the request.
-const RETURNED: [u8; 22] = [2, 3, 4, 5, 6, 7, 9, 10, 11, 15, 16, 20, 28, 32, 33, 37, 41, 49, 50, 51, 62, 63];
+const RETURNED: Elements =
+    Elements::of(&[2, 3, 4, 5, 6, 7, 9, 10, 11, 15, 16, 20, 28, 32, 33, 37, 41, 49, 50, 51, 62, 63]);
 /// Returned in 0410 and 0430 besides.
-const RETURNED_REVERSAL: [u8; 2] = [90, 95];
+const RETURNED_REVERSAL: Elements = Elements::of(&[90, 95]);
 /// All that an 0810 returns.
-const RETURNED_NETWORK: [u8; 7] = [7, 11, 33, 63, 70, 94, 96];
+const RETURNED_NETWORK: Elements = Elements::of(&[7, 11, 33, 63, 70, 94, 96]);
+/// Set by us, in this order, between what is returned.
+const SET: [u8; 8] = [4, 6, 38, 39, 44, 48, 54, 60];
 /// DE48 sub-elements returned, in this order.
 const RETURNED_SUBS: [&str; 3] = ["42", "43", "63"];
 
@@ -60,10 +63,23 @@ pub fn write(request: &Message, parts: &Parts, out: &mut BytesMut) -> Result<usi
     let administrative = mti.class() == 6;
     let mut builder = Builder::new(request.spec(), mti, out);
     let mut buffer = [0u8; 384];
-    for element in 2..=96u8 {
+    let mut returned = match (network, reversal) {
+        (true, _) => RETURNED_NETWORK,
+        (false, true) => RETURNED.or(RETURNED_REVERSAL),
+        (false, false) => RETURNED,
+    };
+    if parts.partial.is_some() {
+        returned = returned.without(Elements::of(&[4, 6]));
+    }
+    for element in SET {
+        let here = returned.below(element);
+        builder.copy_set(here, request)?;
+        returned = returned.without(here);
         match element {
-            4 | 6 if parts.partial.is_some() && request.has(element) => {
-                if let Some((approved, asked)) = parts.partial {
+            4 | 6 => {
+                if let Some((approved, asked)) = parts.partial
+                    && request.has(element)
+                {
                     builder.digits(element, partial_amount(request, element, approved, asked))?;
                 }
             }
@@ -87,18 +103,10 @@ pub fn write(request: &Message, parts: &Parts, out: &mut BytesMut) -> Result<usi
                 }
             }
             60 if administrative && request.has(60) => builder.copy(60, request)?,
-            _ => {
-                let returned = if network {
-                    RETURNED_NETWORK.contains(&element)
-                } else {
-                    RETURNED.contains(&element) || (reversal && RETURNED_REVERSAL.contains(&element))
-                };
-                if returned && request.has(element) {
-                    builder.copy(element, request)?;
-                }
-            }
+            _ => {}
         }
     }
+    builder.copy_set(returned, request)?;
     builder.finish()
 }
 

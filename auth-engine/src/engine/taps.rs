@@ -20,24 +20,24 @@ const LEAST_US: i64 = 50_000;
 impl Engine {
     pub(super) fn handle_tap(
         &mut self,
-        message: Message,
+        message: &Message,
         class: Class,
         common: &Common,
         recipient: Recipient,
         now: Now,
     ) {
         // 2: a repeat of a known request.
-        let Some(recipient) = self.answer_repeat(&message, common, recipient, now) else { return };
+        let Some(recipient) = self.answer_repeat(message, common, recipient, now) else { return };
         // 3: the link is signed on, when its policy demands it. 4: the engine is able.
         if let Some(reason) = self.door(&recipient, now) {
-            self.refuse(&message, reason, &recipient);
+            self.refuse(message, reason, &recipient);
             return;
         }
-        let tap = intake::tap(&message, class, common);
+        let tap = intake::tap(message, class, common);
         // PATH 4: decide and apply.
         let decision = self.book.decide_tap(&tap, &self.policy, now.wall);
         match decision.reason {
-            Some(reason) => self.take(&message, common, decision, reason, tap.partial_supported, recipient, now),
+            Some(reason) => self.take(message, common, decision, reason, tap.partial_supported, recipient, now),
             None => self.ask(message, common, decision, tap.partial_supported, recipient, now),
         }
     }
@@ -53,8 +53,13 @@ impl Engine {
             return Some(Reason::Draining);
         }
         let left = recipient.deadline_us - now.mono_us;
+        // It waited while several batches were decided and released: not a stall but a queue, which would only grow
+        // old. Refusing what has used half of its budget keeps the rest of it for those that can be answered.
+        let since_us = recipient.deadline_us.saturating_sub(link.setup.budget_us);
+        let standing = self.releases.last().is_some_and(|oldest| since_us < *oldest);
+        let stale = standing && left < link.setup.budget_us / 2;
         let full = link.in_flight >= link.setup.max_in_flight || self.book.repeat_count() >= self.policy.dedup_max;
-        (full || left < LEAST_US).then_some(Reason::Overloaded)
+        (full || stale || left < LEAST_US).then_some(Reason::Overloaded)
     }
 
     /// A refusal of rules 3 and 4: answered at once, not journaled, not remembered.
@@ -133,7 +138,7 @@ impl Engine {
     /// Holds, and puts the question on the wire while the hold becomes durable.
     fn ask(
         &mut self,
-        message: Message,
+        message: &Message,
         common: &Common,
         decision: TapDecision,
         partial_supported: bool,
@@ -146,7 +151,7 @@ impl Engine {
         let left = recipient.deadline_us - NETWORK_SHARE_US - now.mono_us;
         let deadline_us = now.mono_us + timeout.min(left);
         if left < LEAST_US || self.pending.len() >= self.settings.max_asks {
-            self.refuse(&message, Reason::Overloaded, &recipient);
+            self.refuse(message, Reason::Overloaded, &recipient);
             return;
         }
         let reachable = self.book.partner(partner).is_some_and(|p| p.decision_url.is_some());
@@ -154,23 +159,30 @@ impl Engine {
         if !admitted {
             let decision = TapDecision { holds: [None, None], postings: Default::default(), ..decision };
             self.counters.partner.push((partner, "unreachable", 0));
-            self.take(&message, common, decision, Reason::PartnerUnreachable, partial_supported, recipient, now);
+            self.take(message, common, decision, Reason::PartnerUnreachable, partial_supported, recipient, now);
             return;
         }
         let id = self.book.next_id();
         let body = super::answers::ask_body(
             &self.book,
-            &message,
+            message,
             &decision,
             id,
             partial_supported,
             now.wall,
             timeout.min(left),
         );
-        let no = self.record_tap(&message, common, decision, None, partial_supported, recipient.link, now);
+        let no = self.record_tap(message, common, decision, None, partial_supported, recipient.link, now);
         self.enter(&recipient);
         self.deadlines.push(std::cmp::Reverse((deadline_us, no)));
-        let pending = Pending { no, message, recipients: vec![recipient], partner, asked_us: now.mono_us, deadline_us };
+        let pending = Pending {
+            no,
+            message: message.clone(),
+            recipients: vec![recipient],
+            partner,
+            asked_us: now.mono_us,
+            deadline_us,
+        };
         self.pending.insert(no, pending);
         self.effects.push(Effect::Ask(Ask {
             token: no,

@@ -24,8 +24,6 @@ use super::{App, Sidecar, router};
 const WORKERS: usize = 2;
 /// Threads for journal and view reads, which may block.
 const BLOCKING: usize = 8;
-/// How much lower than the shard's the priority of these threads is.
-const NICE: i32 = 10;
 /// Open connections; the next one waits in the kernel.
 const MAX_CONNECTIONS: usize = 1024;
 /// Longest time for a request's head.
@@ -51,24 +49,17 @@ pub fn serve(app: App, listener: TcpListener, shutdown: CancellationToken) -> io
         .worker_threads(WORKERS)
         .max_blocking_threads(BLOCKING)
         .thread_name("rest")
-        .on_thread_start(lower_priority)
+        .on_thread_start(crate::priority::low)
         .enable_all()
         .build()?;
     let guard = runtime.enter();
     let listener = tokio::net::TcpListener::from_std(listener)?;
     drop(guard);
     std::thread::Builder::new().name("rest-main".to_owned()).spawn(move || {
-        lower_priority();
+        crate::priority::low();
         runtime.block_on(run(app, listener, shutdown));
         runtime.shutdown_timeout(Duration::from_secs(1));
     })
-}
-
-/// Taps come first. Fails where the system forbids it, and then all threads are equal.
-fn lower_priority() {
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        tracing::debug!("REST threads keep the priority of the taps: {error}");
-    }
 }
 
 async fn run(app: App, listener: tokio::net::TcpListener, shutdown: CancellationToken) {

@@ -172,6 +172,7 @@ fn engine_settings(config: &Config) -> Result<EngineSettings, Failure> {
 /// # Errors
 /// Exit 3 for the data directory, 2 for configuration and addresses in use.
 pub fn start(config: Config) -> Result<Running, Failure> {
+    crate::priority::small_pages();
     let settings = engine_settings(&config)?;
     if !config.sandbox {
         for link in &config.links {
@@ -241,6 +242,7 @@ pub fn start(config: Config) -> Result<Running, Failure> {
         drain_timeout: config.drain_timeout,
         address_policy: AddressPolicy { sandbox: config.sandbox },
         max_connections: config.partner.max_connections,
+        realtime: config.switch.realtime,
         max_batch_bytes: usize::try_from(config.journal.max_batch).unwrap_or(1 << 20),
     };
     let book_keys: Vec<[u8; 32]> =
@@ -303,6 +305,10 @@ fn shard_thread(
 ) -> Result<(), Stopped> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all();
+    // Threads of the runtime that may block are born with the shard's standing at that moment.
+    builder.on_thread_start(|| {
+        crate::priority::usual();
+    });
     let poll_clock = PollClock::install(&mut builder);
     let runtime = builder.build()?;
     let local = tokio::task::LocalSet::new();

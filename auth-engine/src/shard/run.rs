@@ -18,13 +18,19 @@ use super::meter::Meter;
 use super::publish::Publisher;
 use super::rebuilds::Rebuilds;
 use super::traces::Steps;
-use crate::engine::{Effect, Engine, Inbound, PartnerAnswer};
+use crate::engine::{Decoded, Effect, Engine, Inbound, PartnerAnswer};
 use crate::partner::{AddressPolicy, Endpoint, PartnerClient, Secret};
+use crate::priority::Standing;
 use crate::switch::PollClock;
 use crate::switch::{Bound, SwitchHandle};
 
-/// Frames decided in one batch at most; the rest waits for the next, so that a flood cannot delay the sync for ever.
+/// Events of one batch at most; the rest waits for the next, so that a flood cannot delay the sync for ever.
 const FRAMES_PER_BATCH: usize = 4_096;
+/// Frames of one batch when most of them are refused, which costs the journal nothing: a queue that is being shed
+/// must be shed faster than it grows.
+const REFUSED_PER_BATCH: usize = 32_768;
+/// Frames decoded before the first of them is decided: enough for their waits for memory to overlap.
+const GROUP: usize = 16;
 /// Requests of the sidecar in one batch at most: REST must not take a tap's time.
 const REQUESTS_PER_BATCH: usize = 16;
 /// Turns of the runtime in a batch that more than one frame joined.
@@ -64,6 +70,8 @@ pub struct Surroundings {
     pub address_policy: AddressPolicy,
     /// Connections to one partner.
     pub max_connections: usize,
+    /// The thread may take a real-time priority while it is busy.
+    pub realtime: bool,
     /// Bytes of a batch, after which it is made durable.
     pub max_batch_bytes: usize,
 }
@@ -76,6 +84,9 @@ struct Shard {
     client: PartnerClient,
     around: Surroundings,
     effects: Vec<Effect>,
+    /// Frames that were decoded and are decided next.
+    group: Vec<(Decoded, Steps)>,
+    standing: Standing,
     /// When the next old webhook secret ends and its partner must be told anew how to sign.
     secret_ends: Option<Timestamp>,
 }
@@ -90,7 +101,19 @@ pub async fn run(engine: Engine, clock: ShardClock, bound: Bound, around: Surrou
     let switch = bound.start(sink, around.poll_clock.clone())?;
     let answers = inbox.clone();
     let client = PartnerClient::new(around.address_policy, None, move |answer| answers.answer(answer));
-    let mut shard = Shard { engine, clock, inbox, switch, client, around, effects: Vec::new(), secret_ends: None };
+    let standing = Standing::new(around.realtime);
+    let mut shard = Shard {
+        engine,
+        clock,
+        inbox,
+        switch,
+        client,
+        around,
+        effects: Vec::new(),
+        group: Vec::new(),
+        standing,
+        secret_ends: None,
+    };
     for partner in 0..u32::try_from(shard.engine.book().partners().len()).unwrap_or(u32::MAX) {
         shard.configure(partner);
     }
@@ -170,7 +193,8 @@ impl Shard {
             Woken::Inbox | Woken::Timer | Woken::Stop => {}
         }
         self.end_old_secrets();
-        self.gather().await;
+        let frames = self.gather().await;
+        self.standing.batch(frames > 1);
         let due = Instant::now();
         let now = self.clock.now(mono_us(due));
         self.engine.handle_timers(now);
@@ -192,31 +216,18 @@ impl Shard {
 
     /// Decides what is ready. Between rounds the runtime turns, so that asks get on the wire before the sync and
     /// sockets that became ready join the batch.
-    async fn gather(&mut self) {
+    async fn gather(&mut self) -> usize {
         let mut frames = 0;
         let mut requests = 0;
         let mut turns = 0;
         loop {
             let mut took = 0;
             let mut last = Instant::now();
-            while let Some(frame) = self.inbox.next_frame() {
-                let now = self.clock.now(mono_us(last));
-                let since = frame.since;
-                let inbound = Inbound {
-                    link: frame.link,
-                    conn: frame.conn,
-                    header: frame.header,
-                    frame: frame.frame,
-                    since_us: mono_us(since),
-                };
-                let Some(message) = self.engine.decode(inbound) else { continue };
-                let decoded = Instant::now();
-                self.engine.handle(message, now);
-                let decided = Instant::now();
-                self.around.meter.decided(&mut self.engine, &Steps { since, begun: last, decoded, decided });
-                last = decided;
-                took += 1;
-                if frames + took >= FRAMES_PER_BATCH
+            let before = self.engine.journal().open_events();
+            while self.decode_group(&mut last) {
+                took += self.decide_group(&mut last);
+                if self.engine.journal().open_events() >= FRAMES_PER_BATCH
+                    || frames + took >= REFUSED_PER_BATCH
                     || self.engine.journal().open_bytes() >= self.around.max_batch_bytes
                 {
                     break;
@@ -246,15 +257,57 @@ impl Shard {
             }
             frames += took;
             let asked = self.send_asks();
-            let full = frames >= FRAMES_PER_BATCH || self.engine.journal().open_bytes() >= self.around.max_batch_bytes;
+            let full = self.engine.journal().open_events() >= FRAMES_PER_BATCH
+                || frames >= REFUSED_PER_BATCH
+                || self.engine.journal().open_bytes() >= self.around.max_batch_bytes;
             // A lone tap does not wait for company; a busy batch does, a few turns, while company comes.
             let company = frames > 1 && took > 0 && turns < TURNS_BUSY;
             if full || !(asked || company) {
-                return;
+                return frames;
             }
-            turns += 1;
+            // What is only refused waits for no disk, and delays none.
+            turns += usize::from(self.engine.journal().open_events() > before);
             self.around.poll_clock.turn().await;
         }
+    }
+
+    /// Decodes a few of the frames that are ready, so that what they need of the book is fetched together. False when
+    /// there is none.
+    fn decode_group(&mut self, last: &mut Instant) -> bool {
+        self.group.clear();
+        while self.group.len() < GROUP
+            && let Some(frame) = self.inbox.next_frame()
+        {
+            let (since, begun) = (frame.since, *last);
+            let inbound = Inbound {
+                link: frame.link,
+                conn: frame.conn,
+                header: frame.header,
+                frame: frame.frame,
+                since_us: mono_us(since),
+            };
+            let Some(message) = self.engine.decode(inbound) else { continue };
+            *last = Instant::now();
+            self.group.push((message, Steps { since, begun, decoded: *last, decided: *last }));
+        }
+        !self.group.is_empty()
+    }
+
+    /// Decides what [`Shard::decode_group`] took, in its order; how many.
+    fn decide_group(&mut self, last: &mut Instant) -> usize {
+        let mut group = std::mem::take(&mut self.group);
+        if group.len() > 1 {
+            self.engine.warm(group.iter().map(|(message, _)| message));
+        }
+        for (message, steps) in &mut group {
+            let now = self.clock.now(mono_us(*last));
+            self.engine.handle(message, now);
+            *last = Instant::now();
+            steps.decided = *last;
+            self.around.meter.decided(&mut self.engine, steps);
+        }
+        self.group = group;
+        self.group.len()
     }
 
     /// Puts asks and refusals on the wire; they wait for no disk. True when a partner was asked.

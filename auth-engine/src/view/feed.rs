@@ -71,6 +71,10 @@ impl Source for JournalSource {
 /// itself took the disk and half a core from the taps: one tap in flight then took twice the floor's time.
 const PACE: Duration = Duration::from_millis(50);
 
+/// So many times as long as it folded, the feeder rests while taps go on and nobody waits for it: its pages share the
+/// disk with the journal.
+const REST: u32 = 4;
+
 struct Signal {
     durable: AtomicU64,
     /// The thread has nothing to do and wants to be woken.
@@ -194,9 +198,10 @@ enum Turn {
 
 impl Feeder {
     fn run(mut self) {
-        lower_priority();
+        crate::priority::idle();
         let lag = names::view_lag();
         while !self.signal.stop.load(Ordering::Acquire) {
+            let (began, durable) = (Instant::now(), self.signal.durable.load(Ordering::Acquire));
             let turn = if self.view.shared.damaged.swap(false, Ordering::AcqRel) {
                 Err(Fault::View(ViewError::Damaged("a read found it so".to_owned())))
             } else {
@@ -207,10 +212,17 @@ impl Feeder {
             match turn {
                 // Only a view that caught up has mended: one event that it cannot take would else be met again at once
                 // after every wipe.
-                Ok(Turn::More) => {}
+                Ok(Turn::More) => {
+                    // Behind while taps go on: they get the disk for most of the time.
+                    if self.signal.durable.load(Ordering::Acquire) > durable {
+                        self.gather(began.elapsed() * REST);
+                    }
+                }
                 Ok(Turn::Idle) => {
                     self.faults = 0;
+                    let rest = began.elapsed() * REST;
                     self.nap();
+                    self.gather(rest.max(PACE));
                 }
                 Err(error) => self.fault(&error),
             }
@@ -218,10 +230,9 @@ impl Feeder {
         self.close();
     }
 
-    /// Sleeps until something is durable, then lets more gather; a reader that waits ends it.
+    /// Sleeps until something is durable.
     fn nap(&self) {
         let stopping = || self.signal.stop.load(Ordering::Acquire);
-        let wanted = || self.view.shared.wanted.load(Ordering::Acquire) > self.view.position();
         let damaged = || self.view.shared.damaged.load(Ordering::Acquire);
         let caught_up = || self.signal.durable.load(Ordering::Acquire) <= self.view.position();
         while caught_up() && !stopping() && !damaged() {
@@ -232,7 +243,14 @@ impl Feeder {
             }
             self.signal.idle.store(false, Ordering::Release);
         }
-        let until = Instant::now() + PACE;
+    }
+
+    /// Lets more gather; a reader that waits ends it.
+    fn gather(&self, rest: Duration) {
+        let stopping = || self.signal.stop.load(Ordering::Acquire);
+        let wanted = || self.view.shared.wanted.load(Ordering::Acquire) > self.view.position();
+        let damaged = || self.view.shared.damaged.load(Ordering::Acquire);
+        let until = Instant::now() + rest;
         while !wanted() && !stopping() && !damaged() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -359,12 +377,4 @@ fn fold_batch(
         rows.commit()?;
     }
     Ok((taken, position))
-}
-
-/// The kernel lets everything else go first.
-fn lower_priority() {
-    // On Linux the priority is the thread's own, and "none" names the calling thread.
-    if let Err(error) = rustix::process::setpriority_process(None, 19) {
-        tracing::debug!(%error, "the read model's thread keeps its priority");
-    }
 }
