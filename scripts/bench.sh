@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Every measurement in turn, one results file, one report; at the end the table of targets.
 #
-#   scripts/bench.sh [--full] [PART...]      parts: latency rates closed throughput webhook recover growth compare
-#                                                   attacks path (default: all, in this order)
+#   scripts/bench.sh [--full] [PART...]      parts: latency rates closed cpu throughput webhook recover growth
+#                                                   compare attacks path (default: all, in this order)
 #
 # Takes under 10 minutes besides the build and the seeding; --full runs each part longer. What a part says goes to
 # the terminal, its results to target/bench/PART.json, all of them together to target/bench/results.json and
@@ -13,7 +13,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-all=(latency rates closed throughput webhook recover growth compare attacks path)
+all=(latency rates closed cpu throughput webhook recover growth compare attacks path)
 parts=()
 full=
 for argument in "$@"; do
@@ -124,6 +124,7 @@ fi
 part_latency() { run latency --samples "$samples"; }
 part_rates() { run latency --rates 20000,100000,200000 --length "$length"; }
 part_closed() { run latency --in-flight 512 --length "$length"; }
+part_cpu() { run cpu; }
 part_throughput() { run throughput; }
 part_webhook() {
   run webhook

@@ -33,11 +33,11 @@ fn main() {
             eprintln!("{}: it does not answer a valid message: {why}", codec.name());
             continue;
         }
-        let before = allocations::so_far();
+        let before = allocations::all();
         for _ in 0..100 {
             let _ = black_box(codec.answer());
         }
-        eprintln!("{name}: {:.1} allocations a message", (allocations::so_far() - before) as f64 / 100.0);
+        eprintln!("{name}: {:.1} allocations a message", (allocations::all() - before) as f64 / 100.0);
         group.bench_function(name, |bencher| bencher.iter(|| codec.answer().map(<[u8]>::len)));
     }
     group.finish();

@@ -24,6 +24,7 @@ mod recover;
 mod report;
 mod result;
 mod seed;
+mod shape;
 mod throughput;
 mod turns;
 mod view_lag;
@@ -71,6 +72,11 @@ enum Command {
     Growth(growth::Args),
     /// The engine, PostgreSQL, a naive server, a lock-free one and other codecs, in turns in one run
     Compare(peers::compare::Args),
+    /// CPU time of the shard's thread a tap, beside a server that only appends and syncs
+    Cpu(shape::Args),
+    /// The server of `cpu`, a process of its own
+    #[command(hide = true)]
+    ShapeServer(shape::ServerArgs),
     /// The floor's server, a process of its own (started by `latency` and `floor`)
     #[command(hide = true)]
     FloorServer(floor::ServerArgs),
@@ -92,6 +98,10 @@ enum Command {
 static ALLOCATOR: allocations::Counting = allocations::Counting;
 
 fn main() -> ExitCode {
+    // A large page is cleared in one piece, milliseconds in which the generator would be late.
+    if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
+        eprintln!("large pages stay: {error}");
+    }
     let outcome = match Root::parse().command {
         Command::Latency(args) => latency::run(&args),
         Command::Throughput(args) => throughput::run(&args),
@@ -104,6 +114,8 @@ fn main() -> ExitCode {
         Command::Seed(args) => seed::run(&args),
         Command::Recover(args) => recover::run(&args),
         Command::Growth(args) => growth::run(&args),
+        Command::Cpu(args) => shape::run(&args),
+        Command::ShapeServer(args) => shape::serve(&args),
         Command::FloorServer(args) => floor::serve(&args),
         Command::EchoServer(args) => load::echo::run(&args),
         Command::Compare(args) => peers::compare::run(&args),

@@ -92,9 +92,9 @@ fn measure(length: Duration) -> Vec<RunResult> {
                 continue;
             }
         }
-        let before = allocations::so_far();
+        let before = allocations::all();
         (0..OF_ONE).for_each(|_| drop(black_box(codec.answer().map(<[u8]>::len))));
-        let allocations = (allocations::so_far() - before) as f64 / f64::from(OF_ONE);
+        let allocations = (allocations::all() - before) as f64 / f64::from(OF_ONE);
         notes.push(format!("{allocations:.0} allocations a message"));
         rows.push(Row { codec, took: Vec::new(), allocations, notes });
     }
