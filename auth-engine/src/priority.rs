@@ -1,5 +1,5 @@
-//! Who waits for whom when processors are short: taps come first. Called by each thread that is not the shard's, at its
-//! start. It must never fail: where the system forbids it all threads are equal.
+//! Who waits for whom when processors are short: taps come first. Each thread that is not the shard's calls it at its
+//! start, the shard's with its load. It must never fail: where the system forbids it all threads are equal.
 
 use thread_priority::unix::{
     NormalThreadSchedulePolicy, RealtimeThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
