@@ -6,6 +6,17 @@
 pub struct Elements(pub(crate) u128);
 
 const FIRST: u128 = 1 << 127;
+
+/// The numbers below each, up to one that is above all; looked up because a shift of 128 bits is many instructions.
+static BELOW: [u128; 130] = {
+    let mut below = [0; 130];
+    let mut n = 2;
+    while n < 130 {
+        below[n] = below[n - 1] | FIRST >> (n - 2);
+        n += 1;
+    }
+    below
+};
 const SECOND_HALF: u128 = u64::MAX as u128;
 
 impl Elements {
@@ -48,7 +59,9 @@ impl Elements {
     /// Whether the number is in the set.
     #[inline]
     pub const fn has(self, n: u8) -> bool {
-        self.0 & Self::bit(n) != 0
+        // One half at a time: shifts of both are several instructions, and this is asked for every element.
+        let half = if n <= 64 { self.0 >> 64 } else { self.0 } as u64;
+        matches!(n, 1..=128) && half >> ((128 - n) & 63) & 1 != 0
     }
 
     #[inline]
@@ -61,10 +74,16 @@ impl Elements {
     }
 
     /// Only the numbers below `n`.
+    #[inline]
     #[must_use]
     pub fn below(self, n: u8) -> Elements {
-        // The bits above that of `n` are those of the lower numbers.
-        Elements(self.0 & !(Self::bit(n) | (Self::bit(n).saturating_sub(1))))
+        Elements(self.0 & BELOW[usize::from(n.min(129))])
+    }
+
+    /// Only the numbers above `n`.
+    #[inline]
+    pub(crate) fn above(self, n: u8) -> Elements {
+        Elements(self.0 & !BELOW[usize::from(n.min(128)) + 1])
     }
 
     /// Without bit 1: the elements alone.

@@ -21,6 +21,8 @@ pub(crate) const LONGEST: usize = 65_535;
 pub(crate) struct Walk {
     pub(crate) mti: Mti,
     pub(crate) present: Elements,
+    /// What the bitmaps say: what is on the wire between two elements, be it good or not.
+    pub(crate) promised: Elements,
     /// Where the bitmaps end and DE2 or a later element begins.
     pub(crate) body: u16,
     pub(crate) spans: [Span; 129],
@@ -35,7 +37,13 @@ pub fn decode(spec: &Arc<Spec>, frame: Bytes) -> Result<Message, DecodeError> {
     let mut message = Message {
         spec: Arc::clone(spec),
         frame,
-        walk: Walk { mti: Mti(0), present: Elements::default(), body: 0, spans: [Span { start: 0, len: 0 }; 129] },
+        walk: Walk {
+            mti: Mti(0),
+            present: Elements::default(),
+            promised: Elements::default(),
+            body: 0,
+            spans: [Span { start: 0, len: 0 }; 129],
+        },
     };
     let mut faults = Vec::new();
     let typed = message.walk.read(spec, &message.frame, &mut faults);
@@ -94,7 +102,7 @@ impl Walk {
         };
         let mut at = usize::from(self.body);
         // All are taken for good; a fault takes its element out again.
-        self.present = promised;
+        (self.present, self.promised) = (promised, promised);
         for n in promised {
             match self.read_element(spec, tables, frame, n, at, faults) {
                 Some(end) => at = end,
@@ -161,7 +169,7 @@ impl Walk {
 fn length(
     tables: &Tables,
     frame: &[u8],
-    plan: FieldPlan,
+    plan: &FieldPlan,
     at: usize,
 ) -> Result<(usize, usize), (usize, Expected, Option<Got>)> {
     if plan.prefix == 0 {
@@ -225,7 +233,7 @@ fn short(element: ElementAt, offset: usize, want: usize, left: usize) -> Fault {
 }
 
 #[cold]
-fn bad_content(spec: &Spec, plan: FieldPlan, n: u8, start: usize, content: &[u8]) -> Fault {
+fn bad_content(spec: &Spec, plan: &FieldPlan, n: u8, start: usize, content: &[u8]) -> Fault {
     if content.is_empty() {
         // A sign is missing; every other kind of content may be empty.
         return short(ElementAt::De(n), start, 1, 0);

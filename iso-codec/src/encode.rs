@@ -88,17 +88,15 @@ impl<'a> Builder<'a> {
         }
         self.last = last;
         self.elements = self.elements.or(set);
-        let mut piece = 0..0;
-        for n in set {
-            let Some(place) = message.wire_place(n) else { continue };
-            if place.start == piece.end {
-                piece.end = place.end;
-            } else {
-                self.put(message.frame.get(piece).unwrap_or_default());
-                piece = place;
-            }
+        let between = message.promised().without(set);
+        let mut left = set;
+        while let Some(first) = left.first() {
+            let piece = between.above(first).first().map_or(left, |other| left.below(other));
+            left = left.without(piece);
+            let start = message.wire_place(first).map_or(0, |place| place.start);
+            let end = piece.last().and_then(|last| message.wire_place(last)).map_or(start, |place| place.end);
+            self.put(message.frame.get(start..end).unwrap_or_default());
         }
-        self.put(message.frame.get(piece).unwrap_or_default());
         Ok(())
     }
 
@@ -219,7 +217,7 @@ impl<'a> Builder<'a> {
 
     /// Takes the element into the bitmap and returns its plan.
     #[inline]
-    fn place(&mut self, n: u8) -> Result<FieldPlan, EncodeError> {
+    fn place(&mut self, n: u8) -> Result<&'a FieldPlan, EncodeError> {
         let plan = self.spec.plan(n).ok_or(EncodeError::UnknownElement(n))?;
         if n <= self.last {
             return Err(EncodeError::Misordered { element: n, after: self.last });
@@ -245,7 +243,7 @@ impl<'a> Builder<'a> {
 
     /// Writes the length prefix for so many bytes; how many a fixed element still needs is returned.
     #[inline]
-    fn prefix(&mut self, n: u8, plan: FieldPlan, len: usize) -> Result<usize, EncodeError> {
+    fn prefix(&mut self, n: u8, plan: &FieldPlan, len: usize) -> Result<usize, EncodeError> {
         let size = usize::from(plan.size);
         let fixed = plan.prefix == 0;
         if len > size || (fixed && len < size && plan.pad == Pad::None) {
@@ -340,7 +338,7 @@ pub(crate) fn canonical_bitmaps(spec: &Spec, elements: Elements) -> Vec<u8> {
 }
 
 #[cold]
-fn bad_character(spec: &Spec, element: u8, plan: FieldPlan, content: &[u8]) -> EncodeError {
+fn bad_character(spec: &Spec, element: u8, plan: &FieldPlan, content: &[u8]) -> EncodeError {
     let at = plan.check.first_bad(spec.tables, content) + 1;
     EncodeError::Character { element, at, expected: plan.check.expected() }
 }

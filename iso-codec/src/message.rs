@@ -133,6 +133,22 @@ impl Message {
         }
     }
 
+    /// The first sub-element of each of these tags as on the wire, as [`Message::sub_wire`] gives them, in one walk.
+    pub fn sub_wires<const N: usize>(&self, n: u8, tags: [&[u8; 2]; N]) -> [Option<&[u8]>; N] {
+        let mut found = [None; N];
+        let Some(raw) = self.raw(n) else { return found };
+        let mut subs = self.subs(n);
+        loop {
+            let start = subs.offset();
+            let Some(Ok((tag, _))) = subs.next() else { return found };
+            for (wanted, found) in tags.iter().zip(&mut found) {
+                if **wanted == tag && found.is_none() {
+                    *found = raw.get(start..subs.offset());
+                }
+            }
+        }
+    }
+
     /// The BER-TLV objects of an element such as DE55, in wire order; what cannot be read is told once, as the last
     /// item. Empty for elements that are not BER-TLV.
     pub fn tlvs(&self, n: u8) -> TlvIter<'_> {
@@ -165,6 +181,9 @@ impl Message {
             };
             if part.name == name {
                 found = Some((start, end));
+                if at == 0 {
+                    break;
+                }
             }
             start = end;
         }
@@ -222,6 +241,11 @@ impl Message {
 
     pub(crate) fn elements(&self) -> Elements {
         self.walk.present
+    }
+
+    /// The elements that the bitmaps promise, good or not.
+    pub(crate) fn promised(&self) -> Elements {
+        self.walk.promised
     }
 }
 

@@ -284,6 +284,8 @@ pub struct Spec {
     pub(crate) bitmap: BitmapForm,
     pub(crate) plans: [Option<FieldPlan>; 129],
     pub(crate) fields: Vec<FieldSpec>,
+    /// The place in `fields` by number; one past all of them when there is none.
+    pub(crate) places: [u8; 129],
 }
 
 const EMBEDDED: [(&str, &str); 2] = [
@@ -339,8 +341,7 @@ impl Spec {
 
     /// The element of that number, if the spec has one.
     pub fn field(&self, n: u8) -> Option<&FieldSpec> {
-        let at = self.fields.binary_search_by_key(&n, |f| f.number).ok()?;
-        self.fields.get(at)
+        self.fields.get(usize::from(*self.places.get(usize::from(n))?))
     }
 
     /// All elements, ascending.
@@ -349,8 +350,8 @@ impl Spec {
     }
 
     #[inline]
-    pub(crate) fn plan(&self, n: u8) -> Option<FieldPlan> {
-        self.plans.get(usize::from(n)).copied().flatten()
+    pub(crate) fn plan(&self, n: u8) -> Option<&FieldPlan> {
+        self.plans.get(usize::from(n))?.as_ref()
     }
 }
 

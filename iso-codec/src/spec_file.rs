@@ -112,6 +112,12 @@ pub(crate) fn compile(text: &str) -> Result<Spec, SpecError> {
         return Err(SpecError::new("fields", "a spec needs at least one element"));
     }
     fields.sort_by_key(|field| field.number);
+    let mut places = [u8::MAX; 129];
+    for (place, field) in (0..).zip(&fields) {
+        if let Some(slot) = places.get_mut(usize::from(field.number)) {
+            *slot = place;
+        }
+    }
     Ok(Spec {
         name: file.name,
         title: file.title,
@@ -120,6 +126,7 @@ pub(crate) fn compile(text: &str) -> Result<Spec, SpecError> {
         bitmap: file.bitmap,
         plans,
         fields,
+        places,
     })
 }
 

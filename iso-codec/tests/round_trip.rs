@@ -5,8 +5,8 @@ mod common;
 use bytes::{Bytes, BytesMut};
 use common::{fixture, fixtures};
 use iso_codec::{
-    Builder, Content, DecodeError, DescribeOptions, Draft, ElementAt, Got, Length, Message, Mti, Spec, decode,
-    describe, from_json,
+    Builder, Content, DecodeError, DescribeOptions, Draft, ElementAt, Elements, Got, Length, Message, Mti, Spec,
+    decode, describe, from_json,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -69,7 +69,32 @@ fn poke(message: &Message) {
         let _ = message.part_of(n, usize::MAX, "amount", &mut buf);
     }
     let _ = (message.pan(), message.tcc(), message.track2_expiry());
+    check_copies(message);
     let _ = describe(message, &DescribeOptions::default()).to_text();
+}
+
+/// What is copied at once is what is copied one by one, also where elements that are not good stand in between.
+fn check_copies(message: &Message) {
+    let numbers: Vec<u8> = (2..=128).collect();
+    let every = |step: usize| Elements::of(&numbers.iter().copied().step_by(step).collect::<Vec<_>>());
+    for set in
+        [every(1), every(2), every(3), every(1).without(every(5)), every(7).below(60), Elements::of(&[2, 3, 4, 7])]
+    {
+        let (mut at_once, mut one_by_one) = (BytesMut::new(), BytesMut::new());
+        let mut builder = Builder::new(message.spec(), message.mti(), &mut at_once);
+        builder.copy_set(set, message).expect("a wire copy");
+        builder.finish().expect("it finishes");
+        let mut builder = Builder::new(message.spec(), message.mti(), &mut one_by_one);
+        for n in set {
+            builder.copy(n, message).expect("a wire copy");
+        }
+        builder.finish().expect("it finishes");
+        assert_eq!(at_once, one_by_one, "{message:?}");
+    }
+    for n in [48, 63] {
+        let together = message.sub_wires(n, [b"42", b"61", b"42"]);
+        assert_eq!(together, ["42", "61", "42"].map(|tag| message.sub_wire(n, tag)));
+    }
 }
 
 #[test]
