@@ -1,5 +1,10 @@
 //! Who waits for whom when processors are short: taps come first. Each thread that is not the shard's calls it at its
-//! start, the shard's with its load. It must never fail: where the system forbids it all threads are equal.
+//! start, the shard's with its load. But for a processor that is not there it must never fail: where the system forbids
+//! it all threads are equal.
+
+use std::sync::OnceLock;
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use thread_priority::unix::{
     NormalThreadSchedulePolicy, RealtimeThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
@@ -17,32 +22,87 @@ const STEADY: u32 = 8;
 /// processor. With one tap at a time it is a thread like any other, because the kernel then wakes it beside the peer that
 /// wrote to it; a real-time thread is woken where it slept, on a processor that sleeps too, which takes far longer than
 /// the tap.
+///
+/// Where a processor is kept for it ([`keep`]), it stays there while it is raised, and nowhere in particular otherwise.
 #[derive(Debug)]
 pub(crate) struct Standing {
-    allowed: bool,
+    realtime: bool,
     raised: bool,
     /// Batches in a row that speak for a change.
     against: u32,
 }
 
 impl Standing {
-    /// The usual standing; `allowed` lets it rise.
-    pub(crate) const fn new(allowed: bool) -> Self {
-        Self { allowed, raised: false, against: 0 }
+    /// The usual standing of the calling thread, which is the shard's; `realtime` lets it rise.
+    pub(crate) fn new(realtime: bool) -> Self {
+        if let Some(kept) = KEPT.get() {
+            settle(&kept.all);
+        }
+        Self { realtime, raised: false, against: 0 }
     }
 
-    /// A batch had company, or was a lone message or none.
+    /// A batch had company (or the sidecar much to do), or was a lone message or none.
     pub(crate) fn batch(&mut self, company: bool) {
-        if !self.allowed || company == self.raised {
+        if company == self.raised {
             self.against = 0;
             return;
         }
         self.against += 1;
-        if self.against >= STEADY {
-            self.against = 0;
-            self.raised = company;
-            self.allowed = if company { raise() } else { usual() };
+        if self.against < STEADY {
+            return;
         }
+        self.against = 0;
+        self.raised = company;
+        if let Some(kept) = KEPT.get() {
+            settle(if company { &kept.own } else { &kept.all });
+        }
+        if self.realtime {
+            self.realtime = if company { raise() } else { ordinary() };
+        }
+    }
+}
+
+/// A processor that is kept for the shard's thread.
+struct Kept {
+    /// What the process may use.
+    all: CpuSet,
+    own: CpuSet,
+    others: CpuSet,
+}
+
+/// Of the process, because a thread inherits it from whichever thread starts it.
+static KEPT: OnceLock<Kept> = OnceLock::new();
+
+/// Keeps a processor for the shard's thread: the calling thread and all that it starts from now on stay off it. Where
+/// the process has only that one, there is nothing to keep.
+///
+/// # Errors
+/// The processors that the process may use, when this is none of them.
+pub(crate) fn keep(processor: usize) -> Result<(), String> {
+    let all = match sched_getaffinity(None) {
+        Ok(all) => all,
+        Err(error) => {
+            tracing::info!(%error, "no processor can be kept for the shard's thread");
+            return Ok(());
+        }
+    };
+    if processor >= CpuSet::MAX_CPU || !all.is_set(processor) {
+        let may: Vec<String> = (0..CpuSet::MAX_CPU).filter(|at| all.is_set(*at)).map(|at| at.to_string()).collect();
+        return Err(may.join(", "));
+    }
+    if all.count() > 1 {
+        let (mut own, mut others) = (CpuSet::new(), all);
+        own.set(processor);
+        others.unset(processor);
+        settle(&KEPT.get_or_init(|| Kept { all, own, others }).others);
+    }
+    Ok(())
+}
+
+/// The calling thread runs on these processors.
+fn settle(processors: &CpuSet) {
+    if let Err(error) = sched_setaffinity(None, processors) {
+        tracing::info!(%error, "this thread runs on any processor");
     }
 }
 
@@ -55,8 +115,15 @@ fn raise() -> bool {
     done.is_ok()
 }
 
-/// The standing of any thread; for the shard's when its load is over, and for threads that it starts meanwhile.
-pub(crate) fn usual() -> bool {
+/// The standing of any thread, for those that the shard's starts: they inherit its own.
+pub(crate) fn usual() {
+    if let Some(kept) = KEPT.get() {
+        settle(&kept.others);
+    }
+    ordinary();
+}
+
+fn ordinary() -> bool {
     let other = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other);
     // On the crate's scale from 0 to 99 this is a niceness of 0.
     let nice_0 = ThreadPriorityValue::try_from(49u8).map_or(ThreadPriority::Min, ThreadPriority::Crossplatform);
@@ -81,6 +148,10 @@ const NICE: i32 = 10;
 /// For threads that nobody waits for: they run where a processor would idle, and one that runs nothing else counts as
 /// idle when the shard's thread wakes. With a low priority of the usual kind the shard would queue behind them.
 pub(crate) fn idle() {
+    if let Some(kept) = KEPT.get() {
+        // Where the shard's thread sleeps is as good a place as any: it is given back at once.
+        settle(&kept.all);
+    }
     let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
     if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle) {
         tracing::debug!(?error, "this thread keeps its priority");

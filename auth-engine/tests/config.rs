@@ -72,6 +72,7 @@ fn without_a_file_the_built_in_defaults_hold() {
     assert_eq!(config.partner.decision_timeout, Duration::from_millis(500));
     assert_eq!(config.issuing.bin, "53511012");
     assert!(config.switch.realtime);
+    assert_eq!(config.switch.processor, None);
     assert_eq!(config.telemetry.traces, 1_000_000);
 }
 

@@ -163,6 +163,7 @@ impl Reader {
         let bin = self.bin();
         let switch =
             (self.count("switch.max_connections"), self.count("switch.out_buffer"), self.switch("switch.realtime"));
+        let processor = self.processor();
         let traces = self.number("telemetry.traces");
         let after_links = self.settings.split_off(at_links);
         let links = self.links(switch.0, switch.1);
@@ -186,7 +187,12 @@ impl Reader {
             partner: PartnerConfig { decision_timeout: partner.0?, max_connections: partner.1? },
             fx: FxConfig { max_position: fx },
             issuing: IssuingConfig { bin: bin? },
-            switch: SwitchConfig { max_connections: switch.0?, out_buffer: switch.1?, realtime: switch.2? },
+            switch: SwitchConfig {
+                max_connections: switch.0?,
+                out_buffer: switch.1?,
+                realtime: switch.2?,
+                processor: processor?,
+            },
             telemetry: TelemetryConfig { traces: traces? },
             settings: Vec::new(),
         })
@@ -198,6 +204,15 @@ impl Reader {
             return None;
         }
         Some(PathBuf::from(text))
+    }
+
+    /// None when no processor is named.
+    fn processor(&mut self) -> Option<Option<usize>> {
+        self.read("switch.processor", |text, _| {
+            let named = Some(text).filter(|text| !text.is_empty());
+            Some(named.map(|text| values::whole(text, 0, 4095)).transpose())
+        })
+        .map(|named| named.and_then(|at| usize::try_from(at).ok()))
     }
 
     fn master_file(&mut self, data_dir: &Path, sandbox: bool, text: &str) -> Option<PathBuf> {

@@ -82,6 +82,7 @@ pub(super) const KEYS: &[Key] = &[
     key("switch.max_connections", Kind::Whole(1, 1_000_000), "4096"),
     key("switch.out_buffer", Kind::Size(64 * KIB, GIB), "1MiB"),
     key("switch.realtime", Kind::Switch, "true"),
+    key("switch.processor", Kind::Text, ""),
     key("telemetry.traces", Kind::Whole(0, 16_000_000), "1000000"),
 ];
 

@@ -156,6 +156,8 @@ pub struct SwitchConfig {
     pub out_buffer: usize,
     /// The shard's thread asks for the lowest real-time priority.
     pub realtime: bool,
+    /// The processor that is kept for the shard's thread.
+    pub processor: Option<usize>,
 }
 
 /// `[telemetry]`.

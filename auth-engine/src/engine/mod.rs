@@ -10,6 +10,7 @@ pub mod codes;
 mod effect;
 pub mod intake;
 mod network;
+mod queue;
 mod record;
 mod recovery;
 mod repeats;
@@ -39,6 +40,7 @@ pub use repeats::{Rebuilt, rebuild};
 use crate::partner::Circuit;
 use crate::switch::ConnId;
 use effect::Parked;
+use queue::Queue;
 
 /// The moment of an input: shard time for what is journaled, monotonic time for deadlines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,8 +152,7 @@ pub struct Engine {
     sealed: Vec<u8>,
     broken: Option<Broken>,
     counters: Counters,
-    /// When the last batches were released, the latest first; monotonic.
-    releases: [i64; 4],
+    queue: Queue,
     progress: Progress,
 }
 
@@ -211,6 +212,15 @@ impl Engine {
     /// True when events wait to be made durable.
     pub fn needs_commit(&self) -> bool {
         self.journal.open_events() > 0
+    }
+
+    /// True when nobody waits for the open batch but partners that are being asked.
+    pub fn waits_for_partners_only(&self) -> bool {
+        self.needs_commit()
+            && !self.pending.is_empty()
+            && self.parked.is_empty()
+            && self.parked_effects.is_empty()
+            && self.repeat_jobs.is_empty()
     }
 
     /// A broken invariant: the process must stop without acknowledging anything more.
@@ -289,6 +299,12 @@ impl Engine {
             repeat: &common.repeat.key,
             trace: &common.trace,
         }));
+    }
+
+    /// All that joins the batch is handled, and its commit comes next; `waiting` says whether frames are left for the
+    /// batch after it.
+    pub fn gathered(&mut self, waiting: bool, now: Now) {
+        self.queue.gathered(waiting, now.mono_us);
     }
 
     /// A frame came.

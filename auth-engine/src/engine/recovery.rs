@@ -14,6 +14,7 @@ use ledger_core::time::Timestamp;
 use std::borrow::Cow;
 
 use super::codes::{CodeContext, de39};
+use super::queue::Queue;
 use super::{Counters, Engine, Link, Now, Progress, Settings};
 
 /// Why the engine cannot start on a data directory. All of these end the process with 3.
@@ -71,7 +72,7 @@ impl Engine {
             sealed: Vec::new(),
             broken: None,
             counters: Counters::default(),
-            releases: [i64::MIN; 4],
+            queue: Queue::default(),
             progress: Progress::default(),
         };
         Ok((engine, recovery))

@@ -8,14 +8,13 @@ use ledger_core::event::words::{Class, Reason};
 
 use super::codes::{CodeContext, de39};
 use super::intake::{self, Common};
+use super::queue::LEAST_US;
 use super::reply::Parts;
 use super::{Decided, Effect, Engine, Now, Pending, Recipient, RepeatJob};
 use crate::partner::Ask;
 
 /// The network's share of a budget: an answer must leave this much before its end (contracts 3).
 const NETWORK_SHARE_US: i64 = 200_000;
-/// With less than this left a tap is refused rather than begun.
-const LEAST_US: i64 = 50_000;
 
 impl Engine {
     pub(super) fn handle_tap(
@@ -53,13 +52,9 @@ impl Engine {
             return Some(Reason::Draining);
         }
         let left = recipient.deadline_us - now.mono_us;
-        // It waited while several batches were decided and released: not a stall but a queue, which would only grow
-        // old. Refusing what has used half of its budget keeps the rest of it for those that can be answered.
-        let since_us = recipient.deadline_us.saturating_sub(link.setup.budget_us);
-        let standing = self.releases.last().is_some_and(|oldest| since_us < *oldest);
-        let stale = standing && left < link.setup.budget_us / 2;
+        let stale = self.queue.refuses(left, link.setup.budget_us, now.mono_us);
         let full = link.in_flight >= link.setup.max_in_flight || self.book.repeat_count() >= self.policy.dedup_max;
-        (full || stale || left < LEAST_US).then_some(Reason::Overloaded)
+        (full || stale).then_some(Reason::Overloaded)
     }
 
     /// A refusal of rules 3 and 4: answered at once, not journaled, not remembered.

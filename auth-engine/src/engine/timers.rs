@@ -58,8 +58,7 @@ impl Engine {
     pub fn release(&mut self, now: Now) {
         let mut parked = std::mem::take(&mut self.parked);
         if !parked.is_empty() {
-            self.releases.rotate_right(1);
-            self.releases[0] = now.mono_us;
+            self.queue.released(now.mono_us);
         }
         for reply in parked.drain(..) {
             let mut sent = false;

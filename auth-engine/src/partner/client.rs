@@ -246,6 +246,8 @@ fn run_tls_lane(
     mut asks: mpsc::Receiver<Ask>,
     answers: mpsc::UnboundedSender<Answer>,
 ) {
+    // The shard's thread starts this one, and may have a standing of its own then.
+    crate::priority::usual();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build() {
         Ok(runtime) => runtime,
         Err(error) => {

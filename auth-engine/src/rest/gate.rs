@@ -9,19 +9,38 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
 
 use super::Sidecar;
 use super::problem::{Code, Problem};
 use crate::telemetry::names;
 
 /// Requests worked on at once; more are refused at once, so that a flood costs the taps next to nothing.
-pub(super) const MAX_REQUESTS: usize = 256;
+const MAX_REQUESTS: usize = 256;
 /// Longest time for one request: above the view's 2 s, the links' budgets and a stalled disk.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
+/// The requests that are worked on.
+#[derive(Debug)]
+pub struct Calls(Semaphore);
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self(Semaphore::new(MAX_REQUESTS))
+    }
+}
+
+impl Calls {
+    /// How many there are.
+    #[must_use]
+    pub fn at_work(&self) -> usize {
+        MAX_REQUESTS.saturating_sub(self.0.available_permits())
+    }
+}
+
 /// Refuses what is beyond [`MAX_REQUESTS`] and ends what takes too long.
 pub(super) async fn bound(State(sidecar): State<Sidecar>, request: Request, next: Next) -> Response {
-    let Ok(_permit) = sidecar.permits.try_acquire() else {
+    let Ok(_permit) = sidecar.app.calls.0.try_acquire() else {
         return Problem::new(Code::Busy, "too many requests are being worked on; try again").into_response();
     };
     match tokio::time::timeout(TIMEOUT, next.run(request)).await {

@@ -40,7 +40,6 @@ use ledger_core::id::{Id, Thing};
 use ledger_core::journal::Reader;
 use ledger_core::keys::Keyring;
 use ledger_core::money::Currency;
-use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
@@ -51,6 +50,7 @@ use crate::view::docs::{AccountDoc, PoolDoc};
 use crate::view::fold::Requests;
 
 use balances::Balances;
+pub use gate::Calls;
 use keys::{Caller, KeyTable};
 pub use problem::{Code, FieldError, Problem};
 pub use server::serve;
@@ -100,6 +100,8 @@ pub struct App {
     pub settings: Settings,
     /// What the other parts say of themselves.
     pub health: Arc<Health>,
+    /// The requests that are worked on.
+    pub calls: Arc<Calls>,
 }
 
 /// What never changes of an account, so that its balance is read without asking the shard.
@@ -117,7 +119,6 @@ pub(crate) struct Inner {
     app: App,
     keys: KeyTable,
     taps: sandbox::Taps,
-    permits: Semaphore,
     accounts: DashMap<Id, Arc<AccountFacts>>,
 }
 
@@ -135,7 +136,6 @@ impl Sidecar {
             app,
             keys: KeyTable::default(),
             taps: sandbox::Taps::default(),
-            permits: Semaphore::new(gate::MAX_REQUESTS),
             accounts: DashMap::new(),
         }))
     }

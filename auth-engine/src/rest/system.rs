@@ -135,6 +135,9 @@ async fn metrics(State(sidecar): State<Sidecar>, headers: HeaderMap) -> Result<R
     if !sidecar.app.settings.sandbox {
         caller(&headers, &sidecar)?.operator()?;
     }
+    // The feeder tells it too, but one that gets no time tells nothing.
+    let behind = sidecar.app.view.lag(sidecar.app.reader.durable_seq());
+    telemetry::names::view_lag().set(f64::from(u32::try_from(behind).unwrap_or(u32::MAX)));
     let rendered = tokio::task::spawn_blocking(telemetry::render).await;
     let text = rendered.map_err(|_| Problem::new(super::problem::Code::Internal, "the metrics could not be read"))?;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())

@@ -173,6 +173,11 @@ fn engine_settings(config: &Config) -> Result<EngineSettings, Failure> {
 /// Exit 3 for the data directory, 2 for configuration and addresses in use.
 pub fn start(config: Config) -> Result<Running, Failure> {
     crate::priority::small_pages();
+    if let Some(processor) = config.switch.processor {
+        crate::priority::keep(processor).map_err(|may| {
+            Failure::usage(format!("switch.processor = {processor}: this process may use {may}; name one of them"))
+        })?;
+    }
     let settings = engine_settings(&config)?;
     if !config.sandbox {
         for link in &config.links {
@@ -232,7 +237,9 @@ pub fn start(config: Config) -> Result<Running, Failure> {
     let (stop, stopping) = watch::channel(false);
     let thread_failed = |e: std::io::Error| Failure::data(format!("a thread cannot start: {e}"));
     let link_names: Vec<String> = config.links.iter().map(|l| l.name.clone()).collect();
+    let calls = Arc::new(rest::Calls::default());
     let surroundings = Surroundings {
+        calls: Arc::clone(&calls),
         poll_clock,
         requests,
         publisher: Publisher::new(Arc::clone(&balances), feeder.notifier()),
@@ -277,6 +284,7 @@ pub fn start(config: Config) -> Result<Running, Failure> {
         requests: sealed,
         settings: rest::Settings { sandbox: config.sandbox, issuing_bin: config.issuing.bin.clone(), links: targets },
         health,
+        calls,
     };
     let sidecar_stop = CancellationToken::new();
     let sidecar = rest::serve(app, rest_listener, sidecar_stop.clone()).map_err(thread_failed)?;

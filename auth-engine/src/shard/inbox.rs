@@ -32,6 +32,11 @@ impl Inbox {
         self.answers.borrow_mut().pop_front()
     }
 
+    /// Frames that wait for a batch.
+    pub(super) fn waiting(&self) -> usize {
+        self.frames.borrow().len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.frames.borrow().is_empty() && self.answers.borrow().is_empty()
     }

@@ -6,6 +6,7 @@ pub mod chain;
 pub mod clock;
 pub mod data;
 pub mod handle;
+mod haste;
 mod inbox;
 pub mod meter;
 pub mod publish;

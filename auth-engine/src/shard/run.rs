@@ -2,6 +2,7 @@
 //! release. One thread; whatever may block but the sync itself happens elsewhere.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ledger_core::book::Book;
@@ -13,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::clock::{ShardClock, instant_at, mono_us, wall_us};
 use super::handle::Request;
+use super::haste::Haste;
 use super::inbox::Inbox;
 use super::meter::Meter;
 use super::publish::Publisher;
@@ -21,6 +23,7 @@ use super::traces::Steps;
 use crate::engine::{Decoded, Effect, Engine, Inbound, PartnerAnswer};
 use crate::partner::{AddressPolicy, Endpoint, PartnerClient, Secret};
 use crate::priority::Standing;
+use crate::rest::Calls;
 use crate::switch::PollClock;
 use crate::switch::{Bound, SwitchHandle};
 
@@ -33,6 +36,12 @@ const REFUSED_PER_BATCH: usize = 32_768;
 const GROUP: usize = 16;
 /// Requests of the sidecar in one batch at most: REST must not take a tap's time.
 const REQUESTS_PER_BATCH: usize = 16;
+/// Frames that wait for their turn at most before sockets are left alone: more stay with their senders.
+const WAITING: usize = 65_536;
+/// Calls of the sidecar at work, above which the thread must expect to wait for a processor.
+const CALLS_QUIET: usize = 4;
+/// Turns of the runtime in which sockets are read on behind a full batch.
+const TURNS_FULL: usize = 256;
 /// Turns of the runtime in a batch that more than one frame joined.
 const TURNS_BUSY: usize = 6;
 
@@ -54,6 +63,8 @@ pub enum Stopped {
 pub struct Surroundings {
     /// Ages of frames.
     pub poll_clock: PollClock,
+    /// How much the sidecar works.
+    pub calls: Arc<Calls>,
     /// The sidecar's requests.
     pub requests: mpsc::Receiver<Request>,
     /// Balances and the read model.
@@ -87,6 +98,7 @@ struct Shard {
     /// Frames that were decoded and are decided next.
     group: Vec<(Decoded, Steps)>,
     standing: Standing,
+    haste: Haste,
     /// When the next old webhook secret ends and its partner must be told anew how to sign.
     secret_ends: Option<Timestamp>,
 }
@@ -112,6 +124,7 @@ pub async fn run(engine: Engine, clock: ShardClock, bound: Bound, around: Surrou
         effects: Vec::new(),
         group: Vec::new(),
         standing,
+        haste: Haste::default(),
         secret_ends: None,
     };
     for partner in 0..u32::try_from(shard.engine.book().partners().len()).unwrap_or(u32::MAX) {
@@ -194,9 +207,11 @@ impl Shard {
         }
         self.end_old_secrets();
         let frames = self.gather().await;
-        self.standing.batch(frames > 1);
+        self.standing.batch(frames > 1 || self.around.calls.at_work() > CALLS_QUIET);
+        self.join_answer().await;
         let due = Instant::now();
         let now = self.clock.now(mono_us(due));
+        self.engine.gathered(!self.inbox.is_empty(), now);
         self.engine.handle_timers(now);
         if !self.engine.progress().concluded.is_empty() {
             self.around.meter.concluded(&mut self.engine, due, due, Instant::now());
@@ -237,6 +252,7 @@ impl Shard {
                 let resumed = Instant::now();
                 let now = self.clock.now(mono_us(resumed));
                 let answered = answer.answered_at;
+                self.haste.answered(answered.saturating_duration_since(answer.asked_at));
                 let answered_us = mono_us(answered);
                 let answer =
                     PartnerAnswer { no: answer.token, partner: answer.partner, outcome: answer.outcome, answered_us };
@@ -262,12 +278,44 @@ impl Shard {
                 || self.engine.journal().open_bytes() >= self.around.max_batch_bytes;
             // A lone tap does not wait for company; a busy batch does, a few turns, while company comes.
             let company = frames > 1 && took > 0 && turns < TURNS_BUSY;
-            if full || !(asked || company) {
+            if full {
+                self.read_on().await;
+                return frames;
+            }
+            if !(asked || company) {
                 return frames;
             }
             // What is only refused waits for no disk, and delays none.
             turns += usize::from(self.engine.journal().open_events() > before);
             self.around.poll_clock.turn().await;
+        }
+    }
+
+    /// While nobody waits for the batch but partners that were asked, and these usually answer sooner than a sync takes,
+    /// their answers join it: one sync then makes hold and decision durable.
+    async fn join_answer(&mut self) {
+        let Some(patience) = self.haste.patience() else { return };
+        let until = Instant::now() + patience;
+        while self.engine.waits_for_partners_only() && Instant::now() < until {
+            self.around.poll_clock.turn().await;
+            if !self.inbox.is_empty() {
+                self.gather().await;
+            }
+        }
+    }
+
+    /// Takes in what waits in the sockets behind a full batch: in the kernel a queue grows unseen, here it is known how
+    /// old it is, and what grows too old is refused.
+    async fn read_on(&mut self) {
+        for _ in 0..TURNS_FULL {
+            let before = self.inbox.waiting();
+            if before >= WAITING {
+                return;
+            }
+            self.around.poll_clock.turn().await;
+            if self.inbox.waiting() == before {
+                return;
+            }
         }
     }
 
@@ -345,6 +393,7 @@ impl Shard {
         let began = Instant::now();
         let durable = journal.commit()?;
         let bytes = journal.stats().bytes.load(std::sync::atomic::Ordering::Relaxed).saturating_sub(before);
+        self.haste.synced(began.elapsed());
         self.around.meter.synced(began, events, bytes);
         self.around.publisher.durable(durable);
         Ok(())

@@ -281,6 +281,7 @@ impl Bench {
             requests: sealed,
             settings: Settings { sandbox: setup.sandbox, issuing_bin: "53511012".to_owned(), links: setup.links },
             health: Arc::clone(&health),
+            calls: Arc::default(),
         };
         let server = serve(app, listener, shutdown.clone()).expect("serves");
         Self {
