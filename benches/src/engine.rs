@@ -3,6 +3,7 @@
 
 use crate::client::Rest;
 use crate::fault::Fault;
+use crate::processors;
 use serde_json::Value;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader};
@@ -115,6 +116,9 @@ impl Site {
         let log = log.map_err(Fault::io(format!("opening {}", self.log().display())))?;
         let mut command = Command::new(&self.binary);
         command.args(["serve", "--config"]).arg(self.config()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        if let Some(processor) = processors::of_shard() {
+            command.env(processors::SETTING, processor.to_string());
+        }
         spawn_bound(&mut command).map_err(Fault::io(format!("starting {}", self.binary.display())))
     }
 

@@ -20,6 +20,7 @@ mod measure;
 mod messages;
 mod path;
 mod peers;
+mod processors;
 mod recover;
 mod report;
 mod result;

@@ -147,7 +147,7 @@ impl Server {
     }
 
     fn watch(&self) -> Watch {
-        Watch { thread: Some((self.child.id(), "shape".to_owned())), metrics: None }
+        Watch { thread: Some((self.child.id(), "shape".to_owned())), ..Watch::default() }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::load::mix::Mix;
 use crate::load::numbers::Numbers;
 use crate::load::schedule::Arrivals;
 use crate::load::{self, Plan, Shape};
+use crate::processors;
 use crate::result::RunResult;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -41,7 +42,10 @@ pub(super) fn plan(
 
 /// The plan of the account-funded taps that every attack has beside it.
 pub(super) fn accounts(name: &str, ground: &Ground, terms: &Terms<'_>) -> Result<Plan, Fault> {
-    plan(name, ground.honest, &ground.cards, terms.rate, terms.length())
+    let mut plan = plan(name, ground.honest, &ground.cards, terms.rate, terms.length())?;
+    // It is to measure the engine's trouble with the attack, not its own with its neighbours.
+    (plan.first, plan.watch.kept) = (true, processors::of_shard());
+    Ok(plan)
 }
 
 /// One run.

@@ -23,6 +23,7 @@ pub(crate) mod watch;
 use crate::fault::Fault;
 use crate::floor::Floor;
 use crate::measure::Series;
+use crate::processors;
 use crate::result::RunResult;
 use cards::Cards;
 use drive::{Drive, Gauge, Pace};
@@ -104,6 +105,8 @@ pub(crate) struct Plan {
     pub(crate) coalesce: Option<Duration>,
     /// Late, lost and refused replies are what the run is about (an overload, an attack), and do not make it void.
     pub(crate) lenient: bool,
+    /// The loop runs before all other threads, its own process's included.
+    pub(crate) first: bool,
     /// What to look at besides.
     pub(crate) watch: Watch,
     /// Samples of the floor, half of them before and half after the load.
@@ -129,6 +132,7 @@ impl Plan {
             spin: Duration::from_micros(50),
             coalesce: None,
             lenient: false,
+            first: false,
             watch: Watch::default(),
             floor_samples: 400,
         }
@@ -206,6 +210,8 @@ pub(crate) fn judged(
     let (seen, watched) = std::thread::scope(|scope| {
         let watcher = scope.spawn(|| watch::watch(&plan.watch, &gauge, plan.warm_up, plan.length));
         scope.spawn(|| progress::show(plan, &gauge));
+        let _aside = processors::aside(plan.watch.kept);
+        let _first = processors::first(plan.first);
         let seen = drive.run();
         (seen, watcher.join().unwrap_or_default())
     });

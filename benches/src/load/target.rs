@@ -9,6 +9,7 @@ use crate::client::Rest;
 use crate::engine::{Engine, Setup, Site};
 use crate::fault::Fault;
 use crate::fixture::Maker;
+use crate::processors;
 use crate::result::RunResult;
 use crate::{seed, view_lag};
 use serde_json::json;
@@ -77,7 +78,8 @@ impl Target {
 
     /// An engine that was started elsewhere, with cards it knows.
     pub(crate) fn running(engine: Engine, cards: Cards) -> Target {
-        let watch = Watch { thread: Some((engine.pid(), "shard".to_owned())), metrics: Some(engine.rest) };
+        let thread = Some((engine.pid(), "shard".to_owned()));
+        let watch = Watch { thread, metrics: Some(engine.rest), kept: processors::of_shard() };
         Target { addr: engine.link, cards: Arc::new(cards), watch, _engine: Some(engine) }
     }
 

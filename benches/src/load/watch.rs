@@ -19,6 +19,8 @@ pub(crate) struct Watch {
     pub(crate) thread: Option<(u32, String)>,
     /// Where the server's metrics are.
     pub(crate) metrics: Option<SocketAddr>,
+    /// The processor that the server's thread has for itself: the loop of the run keeps off it.
+    pub(crate) kept: Option<usize>,
 }
 
 /// What was seen.
