@@ -5,8 +5,9 @@
 
 use std::fmt;
 
+use aes::Aes256Enc;
 use aes_gcm_siv::aead::{AeadInPlace, KeyInit};
-use aes_gcm_siv::{Aes256GcmSiv, Nonce as GcmNonce, Tag};
+use aes_gcm_siv::{AesGcmSiv, Nonce as GcmNonce, Tag};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// Bytes that [`Keyring::seal`] adds to the plain text: one of key id, sixteen of tag.
@@ -25,6 +26,10 @@ pub(crate) const WRAPPED: usize = 32 + TAG;
 const CHECK_CONTEXT: &str = "card authorization ledger 2026 master key check value v1";
 const WRAP_CONTEXT: &str = "card authorization ledger 2026 master key wrapping v1";
 const KEYED_HASH_CONTEXT: &str = "card authorization ledger 2026 keyed hash v1";
+
+/// AES-256-GCM-SIV. The mode only ever encrypts blocks, and makes a key for every message: half of a key's schedule, the
+/// one for decrypting blocks, would be made for nothing.
+type Aes256GcmSiv = AesGcmSiv<Aes256Enc>;
 
 /// Why a key or sealed bytes were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

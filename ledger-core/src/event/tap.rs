@@ -103,7 +103,7 @@ impl RepeatKey {
     /// The hash of DE3, DE4 and DE49 as numbers. Nothing is secret in it and nobody gains by two that meet: a checksum
     /// does.
     pub fn content_of(numbers: [u64; 3]) -> u32 {
-        numbers.iter().fold(0, |sum, number| crc32c::crc32c_append(sum, &number.to_le_bytes()))
+        crc32c::crc32c(numbers.map(u64::to_le_bytes).as_flattened())
     }
 }
 
