@@ -15,7 +15,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// How long a start may take, recovery of millions of events included.
-const START_LIMIT: Duration = Duration::from_secs(600);
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(600);
 /// How long a drain may take.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// Lines of the engine's log that are shown when it fails.

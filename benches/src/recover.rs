@@ -2,7 +2,7 @@
 //! cache emptied of the directory's files and with it warm. It owns what cold and warm mean; it must never count a
 //! start that did not end in an engine that answers.
 
-use crate::engine::{Site, workplace};
+use crate::engine::{START_LIMIT, Site, workplace};
 use crate::fault::Fault;
 use crate::load::output::Output;
 use crate::measure::table;
@@ -56,8 +56,10 @@ struct Starts {
 
 impl Starts {
     fn new() -> Starts {
-        // A second to a day fits; it grows by itself.
-        Starts { took: Histogram::new(3).expect("three digits are legal"), events: 0, resident: 0 }
+        // In microseconds, and none is longer: an engine that is not ready then is given up.
+        let longest = u64::try_from(START_LIMIT.as_micros()).unwrap_or(u64::MAX);
+        let took = Histogram::new_with_max(longest, 3).expect("a maximum above two and three digits are legal");
+        Starts { took, events: 0, resident: 0 }
     }
 
     /// One start, up to `ready`, and a clean stop.

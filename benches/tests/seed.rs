@@ -75,3 +75,26 @@ fn a_directory_that_has_a_journal_is_refused() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(2) && said.contains("holds a journal already"), "{said}");
 }
+
+#[test]
+fn starts_are_timed_from_the_process_to_ready() {
+    let Some(engine) = engine() else { return };
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    seed(dir.path(), &[]);
+    let out = dir.path().join("recover.json");
+    let mut command = Command::new(benches());
+    command.args(["recover", "--rounds", "1", "--engine"]).arg(&engine).arg("--data").arg(dir.path().join("data"));
+    let output = command.arg("--out").arg(&out).arg("--work").arg(dir.path()).output().expect("recover runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = std::fs::read_to_string(&out).expect("the results are there");
+    let results: Value = serde_json::from_str(&text).expect("the results are JSON");
+    let results = results["results"].as_array().expect("a list of results");
+    assert_eq!(results.len(), 3);
+    for result in results {
+        let (took, events) = (result["p50_us"].as_f64(), result["sent"].as_f64());
+        let (took, events) = (took.expect("a time"), events.expect("a count"));
+        // Not a figure: no process starts in a tenth of a millisecond, so the clock was not read.
+        assert!(took > 100.0 && events > 2_000.0, "{result}");
+        assert_eq!(result["rate_per_s"].as_f64(), Some(events / (took / 1e6)));
+    }
+}
