@@ -8,6 +8,8 @@ use crate::fault::Fault;
 use crate::measure::table;
 use crate::messages::Messages;
 use auth_engine::engine::{Effect, Engine, Inbound, LinkSetup, Now, Settings};
+use auth_engine::shard::meter::Meter;
+use auth_engine::shard::traces::Steps;
 use auth_engine::switch::ConnId;
 use bytes::Bytes;
 use iso_codec::Spec;
@@ -49,6 +51,9 @@ pub(crate) struct Args {
     /// One hot pool pays (and `auto_approve` decides) instead of accounts
     #[arg(long)]
     pool: bool,
+    /// Meter each tap as the shard does, and keep so many traces: what a trace costs is the difference to 0
+    #[arg(long, value_name = "RECORDS")]
+    traces: Option<u64>,
     /// Exit with 1 when a tap allocates in decode, decide, apply, append or encode
     #[arg(long)]
     no_allocations: bool,
@@ -218,6 +223,37 @@ fn card_number(n: u32) -> String {
     format!("{body}{}", (10 - sum % 10) % 10)
 }
 
+/// The shard's meter, given what the shard gives it.
+struct Metered {
+    meter: Meter,
+    /// Of the batch's frames, in their order.
+    steps: Vec<Steps>,
+    last: Instant,
+}
+
+impl Metered {
+    fn start(traces: u64) -> Result<Metered, Fault> {
+        let meter = Meter::start(&["bench".to_owned()], traces);
+        let meter = meter.map_err(|e| Fault::Engine(format!("the meter's thread cannot start: {e}")))?;
+        Ok(Metered { meter, steps: Vec::new(), last: Instant::now() })
+    }
+
+    /// A frame that came with the batch was decoded.
+    fn decoded(&mut self, since: Instant) {
+        let begun = std::mem::replace(&mut self.last, Instant::now());
+        self.steps.push(Steps { since, begun, decoded: self.last, decided: self.last });
+    }
+
+    /// The batch's frame of that number was decided.
+    fn decided(&mut self, engine: &mut Engine, at: usize) {
+        self.last = Instant::now();
+        if let Some(steps) = self.steps.get_mut(at) {
+            steps.decided = self.last;
+            self.meter.decided(engine, steps);
+        }
+    }
+}
+
 /// Runs `path`.
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Fault> {
     let place = workplace(args.work.as_deref())?;
@@ -228,6 +264,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Fault> {
     let batch = usize::try_from(args.batch).unwrap_or(1);
     let (mut done, mut answered, mut cards) = (0usize, 0usize, pans.iter().cycle());
     let mut decoded = Vec::with_capacity(batch);
+    let mut metered = args.traces.map(Metered::start).transpose()?;
     while done < args.warm_up + args.taps {
         let frames: Vec<Bytes> = cards
             .by_ref()
@@ -240,19 +277,26 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Fault> {
         if done == args.warm_up - args.warm_up % batch {
             [decode, handle, commit, release] = [Cost::default(); 4];
         }
+        let since = Instant::now();
         decode.add(|| {
             decoded.extend(frames.into_iter().filter_map(|frame| {
                 let (conn, header) = (ConnId::detached(0), Bytes::new());
-                bench.engine.decode(Inbound { link: 0, conn, header, frame, since_us: now.mono_us })
+                let message = bench.engine.decode(Inbound { link: 0, conn, header, frame, since_us: now.mono_us })?;
+                metered.iter_mut().for_each(|metered| metered.decoded(since));
+                Some(message)
             }));
         });
         handle.add(|| {
-            for group in decoded.chunks(GROUP) {
+            for (group, place) in decoded.chunks_mut(GROUP).zip((0..).step_by(GROUP)) {
                 bench.engine.warm(group.iter());
-                group.iter().for_each(|message| bench.engine.handle(message, now));
+                for (message, at) in group.iter_mut().zip(place..) {
+                    bench.engine.handle(message, now);
+                    metered.iter_mut().for_each(|metered| metered.decided(&mut bench.engine, at));
+                }
             }
         });
         decoded.clear();
+        let began = Instant::now();
         commit.add(|| bench.commit())?;
         let out = &mut bench;
         release.add(|| {
@@ -261,11 +305,18 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Fault> {
             out.engine.take_effects(&mut out.effects);
         });
         for effect in bench.effects.drain(..) {
-            if let Effect::Send { reply, .. } = effect {
+            if let Effect::Send { reply, stamp, .. } = effect {
+                metered.iter_mut().zip(stamp).for_each(|(metered, stamp)| metered.meter.leaves(stamp));
                 answered += usize::from(messages.code(bench.engine.reply_bytes(&reply)).as_deref() == Some("00"));
             }
         }
         bench.engine.clear_replies();
+        if let Some(Metered { meter, steps, .. }) = &mut metered {
+            meter.synced(began, batch, 0);
+            meter.written();
+            meter.read(&mut bench.engine);
+            steps.clear();
+        }
         let counters = bench.engine.counters();
         counters.decisions.clear();
         counters.requests.clear();

@@ -23,6 +23,13 @@ pub struct Recipient {
     pub deadline_us: i64,
 }
 
+impl Recipient {
+    /// The same with the header, which stays behind empty: a clone would be one more count of a shared buffer.
+    pub(super) fn take(&mut self) -> Self {
+        Self { header: std::mem::take(&mut self.header), ..*self }
+    }
+}
+
 /// A repeat whose answer stands in the journal.
 #[derive(Debug, Clone)]
 pub struct RepeatJob {

@@ -193,6 +193,15 @@ pub struct Decided {
     pub funding: &'static str,
 }
 
+impl Decided {
+    /// True when it is surely the same as another: the words are constants, and their places tell them apart. One
+    /// word may have two places; then two that are the same are not found to be.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let same = |a: &'static str, b: &'static str| std::ptr::eq(a, b);
+        same(self.outcome, other.outcome) && same(self.reason, other.reason) && same(self.funding, other.funding)
+    }
+}
+
 impl Engine {
     /// The book, for reads.
     pub fn book(&self) -> &Book {
@@ -309,17 +318,18 @@ impl Engine {
 
     /// A frame came.
     pub fn handle_frame(&mut self, inbound: Inbound, now: Now) {
-        if let Some(decoded) = self.decode(inbound) {
-            self.handle(&decoded, now);
+        if let Some(mut decoded) = self.decode(inbound) {
+            self.handle(&mut decoded, now);
         }
     }
 
-    /// A decoded frame.
-    pub fn handle(&mut self, decoded: &Decoded, now: Now) {
+    /// A decoded frame; the header that its reply echoes is taken out of it.
+    pub fn handle(&mut self, decoded: &mut Decoded, now: Now) {
         self.progress.made = None;
+        let recipient = decoded.recipient.take();
         match &decoded.message {
-            Ok(message) => self.handle_message(message, decoded.common.as_ref(), decoded.recipient.clone(), now),
-            Err(error) => self.handle_undecodable(error, decoded.recipient.clone()),
+            Ok(message) => self.handle_message(message, decoded.common.as_ref(), recipient, now),
+            Err(error) => self.handle_undecodable(error, recipient),
         }
     }
 

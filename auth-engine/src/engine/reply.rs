@@ -13,10 +13,8 @@ const RETURNED: Elements =
 const RETURNED_REVERSAL: Elements = Elements::of(&[90, 95]);
 /// All that an 0810 returns.
 const RETURNED_NETWORK: Elements = Elements::of(&[7, 11, 33, 63, 70, 94, 96]);
-/// Set by us, in this order, between what is returned.
-const SET: [u8; 8] = [4, 6, 38, 39, 44, 48, 54, 60];
 /// DE48 sub-elements returned, in this order.
-const RETURNED_SUBS: [&str; 3] = ["42", "43", "63"];
+const RETURNED_SUBS: [&[u8; 2]; 3] = [b"42", b"43", b"63"];
 
 /// The parts of a reply that are not in the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,8 +59,6 @@ pub fn write(request: &Message, parts: &Parts, out: &mut BytesMut) -> Result<usi
     let reversal = mti.class() == 4;
     let advice = matches!(request.mti().without_repeat().0, 0x0120 | 0x0220);
     let administrative = mti.class() == 6;
-    let mut builder = Builder::new(request.spec(), mti, out);
-    let mut buffer = [0u8; 384];
     let mut returned = match (network, reversal) {
         (true, _) => RETURNED_NETWORK,
         (false, true) => RETURNED.or(RETURNED_REVERSAL),
@@ -71,43 +67,55 @@ pub fn write(request: &Message, parts: &Parts, out: &mut BytesMut) -> Result<usi
     if parts.partial.is_some() {
         returned = returned.without(Elements::of(&[4, 6]));
     }
-    for element in SET {
-        let here = returned.below(element);
-        builder.copy_set(here, request)?;
-        returned = returned.without(here);
-        match element {
-            4 | 6 => {
-                if let Some((approved, asked)) = parts.partial
-                    && request.has(element)
-                {
-                    builder.digits(element, partial_amount(request, element, approved, asked))?;
-                }
+    let mut answer = Answer { builder: Builder::new(request.spec(), mti, out), request, returned };
+    if let Some((approved, asked)) = parts.partial {
+        for element in [4, 6] {
+            if request.has(element) {
+                answer.up_to(element)?.digits(element, partial_amount(request, element, approved, asked))?;
             }
-            38 if advice && parts.response_code == *b"00" && request.has(38) => builder.copy(38, request)?,
-            38 if parts.approval_code != 0 => builder.text(38, &six(parts.approval_code))?,
-            39 => builder.text(39, &parts.response_code)?,
-            44 => {
-                if let Some(element) = parts.offending {
-                    builder.text(44, &element)?;
-                }
-            }
-            48 if !network => {
-                if let Some(length) = additional_data(request, &mut buffer) {
-                    builder.raw(48, buffer.get(..length).unwrap_or_default())?;
-                }
-            }
-            54 => {
-                let length = additional_amounts(request, parts, &mut buffer);
-                if length > 0 {
-                    builder.text(54, buffer.get(..length).unwrap_or_default())?;
-                }
-            }
-            60 if administrative && request.has(60) => builder.copy(60, request)?,
-            _ => {}
         }
     }
+    if advice && parts.response_code == *b"00" && request.has(38) {
+        answer.up_to(38)?.copy(38, request)?;
+    } else if parts.approval_code != 0 {
+        answer.up_to(38)?.text(38, &six(parts.approval_code))?;
+    }
+    answer.up_to(39)?.text(39, &parts.response_code)?;
+    if let Some(element) = parts.offending {
+        answer.up_to(44)?.text(44, &element)?;
+    }
+    let mut buffer = [0u8; 384];
+    if !network && let Some(length) = additional_data(request, &mut buffer) {
+        answer.up_to(48)?.raw(48, buffer.get(..length).unwrap_or_default())?;
+    }
+    let length = additional_amounts(request, parts, &mut buffer);
+    if length > 0 {
+        answer.up_to(54)?.text(54, buffer.get(..length).unwrap_or_default())?;
+    }
+    if administrative && request.has(60) {
+        answer.up_to(60)?.copy(60, request)?;
+    }
+    let Answer { mut builder, returned, .. } = answer;
     builder.copy_set(returned, request)?;
     builder.finish()
+}
+
+/// A reply being written, lowest element first.
+struct Answer<'a> {
+    builder: Builder<'a>,
+    request: &'a Message,
+    /// What of the request is still to be returned.
+    returned: Elements,
+}
+
+impl<'a> Answer<'a> {
+    /// Returns what stands before the element that is set next.
+    fn up_to(&mut self, element: u8) -> Result<&mut Builder<'a>, EncodeError> {
+        let here = self.returned.below(element);
+        self.returned = self.returned.without(here);
+        self.builder.copy_set(here, self.request)?;
+        Ok(&mut self.builder)
+    }
 }
 
 /// DE6 is what was approved; DE4 goes in proportion, rounded down. Without DE6 the approved amount is DE4's.
@@ -133,11 +141,7 @@ fn additional_data(request: &Message, buffer: &mut [u8; 384]) -> Option<usize> {
     if request.tcc().is_some() {
         put(raw.get(..1)?);
     }
-    for tag in RETURNED_SUBS {
-        if let Some(bytes) = request.sub_wire(48, tag) {
-            put(bytes);
-        }
-    }
+    request.sub_wires(48, RETURNED_SUBS).into_iter().flatten().for_each(put);
     (length > 0).then_some(length)
 }
 

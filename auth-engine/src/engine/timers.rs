@@ -60,10 +60,10 @@ impl Engine {
         if !parked.is_empty() {
             self.queue.released(now.mono_us);
         }
-        for reply in parked.drain(..) {
+        for mut reply in parked.drain(..) {
             let mut sent = false;
             let mut stamp = reply.stamp;
-            for recipient in &reply.recipients {
+            for recipient in &mut reply.recipients {
                 self.leave(recipient.link);
                 if recipient.deadline_us <= now.mono_us {
                     self.counters.late += 1;
@@ -72,7 +72,7 @@ impl Engine {
                 sent = true;
                 self.effects.push(Effect::Send {
                     conn: recipient.conn,
-                    header: recipient.header.clone(),
+                    header: std::mem::take(&mut recipient.header),
                     reply: reply.reply.clone(),
                     stamp: stamp.take(),
                 });

@@ -7,7 +7,7 @@ use ledger_core::id::{No, Thing};
 use metrics::{Counter, Histogram};
 
 use super::traces::{Steps, Traces};
-use crate::engine::{Engine, Stamp};
+use crate::engine::{Decided, Engine, Stamp};
 use crate::telemetry::names;
 use crate::telemetry::{FundingLabel, OutcomeLabel, ShardMetrics, Stage};
 
@@ -53,7 +53,7 @@ impl Meter {
     }
 
     /// A message took these steps.
-    pub(super) fn decided(&mut self, engine: &mut Engine, steps: &Steps) {
+    pub fn decided(&mut self, engine: &mut Engine, steps: &Steps) {
         if let Some(no) = engine.progress().made.filter(|_| !self.traces.is_off()) {
             self.traces.begin(no, steps);
         }
@@ -74,18 +74,18 @@ impl Meter {
     }
 
     /// A block became durable; its write and sync began then.
-    pub(super) fn synced(&mut self, began: Instant, events: usize, bytes: u64) {
+    pub fn synced(&mut self, began: Instant, events: usize, bytes: u64) {
         self.durable_at = Instant::now();
         self.shard.journal_batch(self.durable_at - began, events, bytes);
     }
 
     /// A reply was given to its connection, to be written with the others of its batch.
-    pub(super) fn leaves(&mut self, stamp: Stamp) {
+    pub fn leaves(&mut self, stamp: Stamp) {
         self.leaving.push(stamp);
     }
 
     /// What was given to connections is written.
-    pub(super) fn written(&mut self) {
+    pub fn written(&mut self) {
         if self.leaving.is_empty() {
             return;
         }
@@ -111,7 +111,7 @@ impl Meter {
     }
 
     /// Takes what the engine counted.
-    pub(super) fn read(&mut self, engine: &mut Engine) {
+    pub fn read(&mut self, engine: &mut Engine) {
         for link in 0..self.links {
             self.shard.in_flight(link, engine.in_flight(link));
         }
@@ -127,12 +127,19 @@ impl Meter {
         }
         let counters = engine.counters();
         counters.partner = outcomes;
-        for (link, mti) in counters.requests.drain(..) {
-            self.shard.request(link, decimal(mti));
+        // Most of a batch are alike, and those are counted at once.
+        for alike in counters.requests.chunk_by(|a, b| a == b) {
+            if let Some((link, mti)) = alike.first() {
+                self.shard.requests(*link, decimal(*mti), alike.len());
+            }
         }
-        for decided in counters.decisions.drain(..) {
-            self.shard.decision(outcome_label(decided.outcome), decided.reason, funding_label(decided.funding));
+        counters.requests.clear();
+        for alike in counters.decisions.chunk_by(Decided::is_like) {
+            if let Some(Decided { outcome, reason, funding }) = alike.first() {
+                self.shard.decisions(outcome_label(outcome), reason, funding_label(funding), alike.len());
+            }
         }
+        counters.decisions.clear();
         for (link, reason) in counters.dropped.drain(..) {
             self.shard.frame_rejected(link, reason);
         }

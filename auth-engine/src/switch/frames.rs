@@ -99,10 +99,10 @@ impl Decoder for FrameCodec {
         match self.framing.next(buf, self.max_frame) {
             Ok(Step::Need(_)) => Ok(None),
             Ok(Step::Frame { start, end }) => {
-                let mut header = buf.split_to(end).freeze();
-                let message = header.split_off(start);
-                header.advance(width);
-                Ok(Some(Frame { header, message }))
+                buf.advance(width);
+                // Most links have no header: what is empty shares nothing, and is no count to keep.
+                let header = if start == width { Bytes::new() } else { buf.split_to(start - width).freeze() };
+                Ok(Some(Frame { header, message: buf.split_to(end - start).freeze() }))
             }
             Err(FramingError::ZeroLength) if self.framing.header_bytes == 0 => {
                 buf.advance(width);

@@ -110,11 +110,10 @@ mod tests {
     fn what_a_shard_counts_is_rendered() {
         init_metrics();
         let mut shard = ShardMetrics::start(&["telemetry-test".to_owned()]).expect("a thread");
-        shard.request(0, 100);
-        shard.request(0, 100);
-        shard.request(0, 999);
-        shard.request(7, 100);
-        shard.decision(OutcomeLabel::Declined, "telemetry_test", FundingLabel::Pool);
+        shard.requests(0, 100, 2);
+        shard.requests(0, 999, 1);
+        shard.requests(7, 100, 1);
+        shard.decisions(OutcomeLabel::Declined, "telemetry_test", FundingLabel::Pool, 1);
         shard.frame_rejected(0, "undecodable");
         shard.shed("telemetry_test");
         shard.stage(Stage::Total, 180_000);

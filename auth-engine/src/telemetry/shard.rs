@@ -280,18 +280,18 @@ impl ShardMetrics {
         Ok(Self { tally, spare, full, last_flush: Instant::now(), dirty: false })
     }
 
-    /// A message came in. `mti` as a number: 100 for `0100`.
-    pub fn request(&mut self, link: usize, mti: u16) {
+    /// Messages of one type came in. `mti` as a number: 100 for `0100`.
+    pub fn requests(&mut self, link: usize, mti: u16, messages: usize) {
         let at = MTIS.binary_search_by_key(&mti, |(number, _)| *number).unwrap_or(OTHER);
         if let Some(count) = self.tally.requests.get_mut(link).and_then(|counts| counts.get_mut(at)) {
-            *count += 1;
+            *count += messages as u64;
         }
         self.dirty = true;
     }
 
-    /// A request was decided.
-    pub fn decision(&mut self, outcome: OutcomeLabel, reason: &'static str, funding: FundingLabel) {
-        *self.tally.decisions.entry((outcome, reason, funding)).or_default() += 1;
+    /// Requests were decided alike.
+    pub fn decisions(&mut self, outcome: OutcomeLabel, reason: &'static str, funding: FundingLabel, requests: usize) {
+        *self.tally.decisions.entry((outcome, reason, funding)).or_default() += requests as u64;
         self.dirty = true;
     }
 
