@@ -1,12 +1,13 @@
 //! What the book costs in memory and, roughly, in time: cards, then open holds of a pool decided and applied as an
-//! approving partner's would be. Small enough for callgrind. It must never be quoted as a tap: nothing is journaled.
+//! approving partner's would be; with a window each is remembered for repeats, with a group what so many need is fetched
+//! ahead. Small enough for callgrind. It must never be quoted as a tap: nothing is journaled.
 //!
-//! `cargo run --release -p ledger-core --example book -- CARDS HOLDS`
+//! `cargo run --release -p ledger-core --example book -- CARDS HOLDS [WINDOW_SECONDS [GROUP]]`
 
 use std::borrow::Cow;
 use std::time::Instant;
 
-use ledger_core::book::{Book, Policy, TapRequest, TapType, approval_code};
+use ledger_core::book::{Ahead, Book, Policy, TapRequest, TapType, approval_code};
 use ledger_core::event::Event;
 use ledger_core::event::admin::{
     AccountOpened, CardCreated, Funding, KycChanged, PartnerCreated, PartnerTerms, PoolCreated, Started, Transfer,
@@ -37,6 +38,23 @@ struct World {
 fn spread(n: u64) -> [u8; 16] {
     let wide = u128::from(n ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645);
     (wide ^ (wide >> 61)).wrapping_mul(0xda94_2042_e4dd_58b5_d1b5_4a32_d192_ed03).to_le_bytes()
+}
+
+/// The elements by which the tap of this number is known.
+fn trace_of(n: u64) -> Trace {
+    let [a, b, c, d, e, f, g, h, ..] = spread(n);
+    Trace {
+        stan: u32::try_from(n % 1_000_000).unwrap_or(0),
+        transmitted: 1_122_101_530,
+        acquirer: 4_321,
+        forwarder: 0,
+        reference: [a, b, c, d, e, f, g, h, 1],
+        settlement: 1_122,
+    }
+}
+
+fn repeat_of(n: u64) -> [u8; 16] {
+    spread(n + (1 << 40))
 }
 
 impl World {
@@ -117,10 +135,14 @@ impl World {
         }));
     }
 
+    /// Fetches what these taps and their cards will need.
+    fn warm(&self, taps: impl Iterator<Item = (u64, u32)>) {
+        let keys: Vec<_> = taps.map(|(n, card)| (spread(card.into()), repeat_of(n), trace_of(n))).collect();
+        self.book.warm(keys.iter().map(|(fingerprint, repeat, trace)| Ahead { fingerprint, repeat, trace }));
+    }
+
     /// Decides and applies a purchase, approved.
     fn tap(&mut self, n: u64, card: u32) {
-        let stan = u32::try_from(n % 1_000_000).unwrap_or(0);
-        let [a, b, c, d, e, f, g, h, ..] = spread(n);
         let request = TapRequest {
             class: Class::Authorization,
             kind: TapType::Hold(Kind::Purchase),
@@ -131,14 +153,7 @@ impl World {
             merchant_amount: 1_250,
             merchant_currency: 978,
             billed: false,
-            trace: Trace {
-                stan,
-                transmitted: 1_122_101_530,
-                acquirer: 4_321,
-                forwarder: 0,
-                reference: [a, b, c, d, e, f, g, h, 1],
-                settlement: 1_122,
-            },
+            trace: trace_of(n),
             original: None,
             partial_supported: false,
         };
@@ -153,7 +168,7 @@ impl World {
         };
         self.apply(&Event::TapTaken(TapTaken {
             facts: decision.facts,
-            repeat: RepeatKey { key: spread(n + (1 << 40)), content: 7 },
+            repeat: RepeatKey { key: repeat_of(n), content: 7 },
             raw: Raw { link: 0, sealed: Cow::Borrowed(&[]) },
             reply: Some(reply),
             first: decision.holds[0],
@@ -169,15 +184,20 @@ impl World {
 
 fn main() {
     let counts: Result<Vec<u32>, _> = std::env::args().skip(1).map(|word| word.parse()).collect();
-    let (cards, holds) = match counts.as_deref() {
-        Ok([]) => (10_000, 100_000),
-        Ok([cards, holds]) if *cards > 0 => (*cards, *holds),
+    let (cards, holds, window, group) = match counts.as_deref() {
+        Ok([]) => (10_000, 100_000, 0, 1),
+        Ok([cards, holds]) if *cards > 0 => (*cards, *holds, 0, 1),
+        Ok([cards, holds, window]) if *cards > 0 => (*cards, *holds, *window, 1),
+        Ok([cards, holds, window, group]) if *cards > 0 && *group > 0 => (*cards, *holds, *window, *group),
         _ => {
-            eprintln!("two numbers are needed: how many cards (at least one), and how many open holds");
+            eprintln!(
+                "two numbers are needed: how many cards (at least one), and how many open holds; a third is the \
+                 window for repeats in seconds, a fourth how many taps fetch ahead together (at least one)"
+            );
             std::process::exit(2);
         }
     };
-    let mut world = World::new(0);
+    let mut world = World::new(i64::from(window) * 1_000_000);
     let per = |from: u64, count: u32| (resident() - from) / u64::from(count.max(1));
     let before = resident();
     (0..cards).for_each(|user| world.user(user));
@@ -186,11 +206,16 @@ fn main() {
     (0..cards).for_each(|card| world.card(card));
     println!("{} bytes per idle card ({cards})", per(before, cards));
     let (before, from) = (resident(), Instant::now());
+    let card_of = |n: u64| u32::try_from(n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33).unwrap_or(0) % cards;
     for n in 0..u64::from(holds) {
-        let card = u32::try_from(n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33).unwrap_or(0) % cards;
-        world.tap(n, card);
+        // A lone tap fetches nothing ahead, as in the engine.
+        if group > 1 && n % u64::from(group) == 0 {
+            world.warm((n..n + u64::from(group)).map(|n| (n, card_of(n))));
+        }
+        world.tap(n, card_of(n));
     }
     let took = from.elapsed().as_nanos() / u128::from(holds.max(1));
-    println!("{} bytes per open hold ({holds}), {took} ns each to decide and apply", per(before, holds));
+    let remembered = if window == 0 { "" } else { " with what its repeats are known by" };
+    println!("{} bytes per open hold{remembered} ({holds}), {took} ns each to decide and apply", per(before, holds));
     assert_eq!(world.book.open_holds(), holds as usize, "every hold is open");
 }

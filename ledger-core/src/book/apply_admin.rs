@@ -219,7 +219,7 @@ impl Book {
             created_at: at,
             updated_at: at,
         });
-        self.identities.add_user(e.no, index, &self.users);
+        self.identities.add_user(e.no, index, e.partner, &e.external_id);
         Ok(())
     }
 
@@ -325,7 +325,7 @@ impl Book {
             created_at: at,
             updated_at: at,
         });
-        self.identities.add_card(e.no, index, &self.cards);
+        self.identities.add_card(e.no, index, &e.fingerprint);
         Ok(())
     }
 

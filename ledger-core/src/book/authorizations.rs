@@ -1,5 +1,5 @@
 //! The table of the authorizations that the book still holds: fixed rows in pages, what does not fit beside them, and
-//! the chains by which later messages find one.
+//! the tables by which later messages find one.
 //!
 //! Must never move a row: everything else names authorizations by row or number. An ordinary tap is written, found,
 //! changed and forgotten without an allocation, but for a page now and then.
@@ -8,12 +8,11 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::authorization::{Authorization, FindBy};
-use super::chains::{Chains, Links, seed, spread};
 use super::expiries::Expiries;
+use super::finder::{Finder, seed, spread};
 use super::paged::{NONE, Numbers, Paged};
 use super::row::{Row, short_stan};
 use super::tap::{approval_code, numbers_of_code};
-use super::warm::fetch;
 use crate::event::tap::Trace;
 use crate::event::words::State;
 use crate::id::No;
@@ -22,18 +21,18 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub(super) struct Authorizations {
     rows: Paged<Row>,
-    /// First free row; the others follow by their links.
+    /// First free row; the others follow by [`Row::later`].
     free: u32,
     len: usize,
     numbers: Numbers,
     /// What does not fit a row, whole.
     odd: HashMap<u32, Box<Authorization>>,
-    by_trace: Chains,
-    by_reference: Chains,
+    by_trace: Finder,
+    by_reference: Finder,
     /// What does not follow from a row: elements of advices, DE38 that others gave.
     extra: HashMap<FindBy, SmallVec<[No; 2]>>,
     expiries: Expiries,
-    /// Nobody outside knows it, so nobody can choose elements that meet in one chain.
+    /// Nobody outside knows it, so nobody can choose elements that meet in one bucket.
     seed: u64,
 }
 
@@ -45,8 +44,8 @@ impl Default for Authorizations {
             len: 0,
             numbers: Numbers::default(),
             odd: HashMap::new(),
-            by_trace: Chains::default(),
-            by_reference: Chains::default(),
+            by_trace: Finder::default(),
+            by_reference: Finder::default(),
             extra: HashMap::new(),
             expiries: Expiries::default(),
             seed: seed(),
@@ -97,7 +96,7 @@ impl Authorizations {
         let (no, expires_at, open) = (a.id.no, a.facts.expires_at, a.is_open());
         let at = match self.rows.get_mut(self.free) {
             Some(place) => {
-                let at = std::mem::replace(&mut self.free, place.next_trace);
+                let at = std::mem::replace(&mut self.free, place.later);
                 *place = row;
                 at
             }
@@ -105,11 +104,11 @@ impl Authorizations {
         };
         self.len += 1;
         self.numbers.set(no, at);
-        if row.trace_key().is_some() {
-            self.by_trace.insert(at, &mut ByTrace(&mut self.rows, self.seed));
+        if let Some(key) = row.trace_key() {
+            self.by_trace.insert(at, trace_hash(self.seed, key));
         }
-        if row.reference_key().is_some() {
-            self.by_reference.insert(at, &mut ByReference(&mut self.rows, self.seed));
+        if let Some(key) = row.reference_key() {
+            self.by_reference.insert(at, reference_hash(self.seed, key));
         }
         if open {
             self.expiries.insert(at, no, expires_at, &mut self.rows);
@@ -123,15 +122,9 @@ impl Authorizations {
     }
 
     /// Fetches where a tap of this card with this trace will be found.
-    pub(super) fn warm_heads(&self, card: u32, trace: &Trace) {
-        self.by_trace.warm(trace_hash(self.seed, (card, trace.stan, trace.transmitted)));
+    pub(super) fn warm(&self, card: u32, trace: &Trace) {
+        self.by_trace.warm(trace_hash(self.seed, (card, short_stan(trace.stan), trace.transmitted)));
         self.by_reference.warm(reference_hash(self.seed, (card, trace.reference)));
-    }
-
-    /// Fetches what so many more authorizations will move.
-    pub(super) fn warm_growth(&self, inserts: u32) {
-        let rows = self.by_trace.to_be_split(inserts).chain(self.by_reference.to_be_split(inserts));
-        rows.filter_map(|row| self.rows.get(row)).for_each(fetch);
     }
 
     /// Changes one. What it is found by from the first, its number and when it expires must stay as they are.
@@ -146,7 +139,6 @@ impl Authorizations {
             self.expiries.remove(at, &mut self.rows);
         }
         if let Some(place) = self.rows.get_mut(at) {
-            (row.next_trace, row.next_reference) = (place.next_trace, place.next_reference);
             (row.earlier, row.later) = (place.earlier, place.later);
             *place = row;
         }
@@ -175,11 +167,11 @@ impl Authorizations {
         if row.is_open() {
             self.expiries.remove(at, &mut self.rows);
         }
-        if row.trace_key().is_some() {
-            self.by_trace.remove(at, &mut ByTrace(&mut self.rows, self.seed));
+        if let Some(key) = row.trace_key() {
+            self.by_trace.remove(at, trace_hash(self.seed, key));
         }
-        if row.reference_key().is_some() {
-            self.by_reference.remove(at, &mut ByReference(&mut self.rows, self.seed));
+        if let Some(key) = row.reference_key() {
+            self.by_reference.remove(at, reference_hash(self.seed, key));
         }
         self.numbers.clear(no);
         if let Some(place) = self.rows.get_mut(at) {
@@ -195,23 +187,15 @@ impl Authorizations {
         match key {
             FindBy::Trace(card, stan, transmitted) => {
                 let wanted = (card, short_stan(stan), transmitted);
-                let mut at = self.by_trace.first(trace_hash(self.seed, wanted));
-                while let Some(row) = self.rows.get(at) {
-                    if row.trace_key() == Some(wanted) {
-                        found(at, row);
-                    }
-                    at = row.next_trace;
-                }
+                let rows = self.by_trace.rows(trace_hash(self.seed, wanted));
+                let rows = rows.filter_map(|at| self.rows.get(at).map(|row| (at, row)));
+                rows.filter(|(_, row)| row.trace_key() == Some(wanted)).for_each(|(at, row)| found(at, row));
             }
             FindBy::Reference(card, reference) => {
                 let wanted = (card, reference);
-                let mut at = self.by_reference.first(reference_hash(self.seed, wanted));
-                while let Some(row) = self.rows.get(at) {
-                    if row.reference_key() == Some(wanted) {
-                        found(at, row);
-                    }
-                    at = row.next_reference;
-                }
+                let rows = self.by_reference.rows(reference_hash(self.seed, wanted));
+                let rows = rows.filter_map(|at| self.rows.get(at).map(|row| (at, row)));
+                rows.filter(|(_, row)| row.reference_key() == Some(wanted)).for_each(|(at, row)| found(at, row));
             }
             // Our own codes follow from the number: one look for each million of numbers ever given.
             FindBy::Approval(card, code) => {
@@ -285,42 +269,6 @@ fn trace_hash(seed: u64, (card, stan, transmitted): (u32, u32, u32)) -> u64 {
 
 fn reference_hash(seed: u64, (card, [a, b, c, d, e, f, g, h, i]): (u32, [u8; 9])) -> u64 {
     spread(seed, u64::from_le_bytes([a, b, c, d, e, f, g, h]), (u64::from(card) << 8) | u64::from(i))
-}
-
-struct ByTrace<'a>(&'a mut Paged<Row>, u64);
-
-impl Links for ByTrace<'_> {
-    fn hash(&self, row: u32) -> u64 {
-        self.0.get(row).and_then(Row::trace_key).map_or(0, |key| trace_hash(self.1, key))
-    }
-
-    fn next(&self, row: u32) -> u32 {
-        self.0.get(row).map_or(NONE, |row| row.next_trace)
-    }
-
-    fn set_next(&mut self, row: u32, next: u32) {
-        if let Some(row) = self.0.get_mut(row) {
-            row.next_trace = next;
-        }
-    }
-}
-
-struct ByReference<'a>(&'a mut Paged<Row>, u64);
-
-impl Links for ByReference<'_> {
-    fn hash(&self, row: u32) -> u64 {
-        self.0.get(row).and_then(Row::reference_key).map_or(0, |key| reference_hash(self.1, key))
-    }
-
-    fn next(&self, row: u32) -> u32 {
-        self.0.get(row).map_or(NONE, |row| row.next_reference)
-    }
-
-    fn set_next(&mut self, row: u32, next: u32) {
-        if let Some(row) = self.0.get_mut(row) {
-            row.next_reference = next;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //!
 //! Must never copy what it finds by: cards keep their fingerprints, users their external ids.
 
-use super::chains::{Chains, Links, seed, spread, spread_key};
-use super::paged::{NONE, Numbers, Paged};
+use super::finder::{Finder, seed, spread, spread_key};
+use super::paged::Numbers;
 use super::{Card, User, at};
 use crate::id::No;
 
@@ -11,23 +11,14 @@ use crate::id::No;
 pub(super) struct Identities {
     /// Numbers are given to things of all kinds; the caller knows which kind it asks for and compares the id.
     numbers: Numbers,
-    cards: Chains,
-    card_links: Paged<u32>,
-    users: Chains,
-    user_links: Paged<u32>,
+    cards: Finder,
+    users: Finder,
     seed: u64,
 }
 
 impl Default for Identities {
     fn default() -> Self {
-        Self {
-            numbers: Numbers::default(),
-            cards: Chains::default(),
-            card_links: Paged::default(),
-            users: Chains::default(),
-            user_links: Paged::default(),
-            seed: seed(),
-        }
+        Self { numbers: Numbers::default(), cards: Finder::default(), users: Finder::default(), seed: seed() }
     }
 }
 
@@ -44,11 +35,8 @@ impl Identities {
 
     /// The card with this fingerprint.
     pub(super) fn card(&self, fingerprint: &[u8; 16], cards: &[Card]) -> Option<u32> {
-        let mut index = self.cards.first(spread_key(fingerprint));
-        while at(cards, index)?.fingerprint != *fingerprint {
-            index = self.card_links.get(index).copied().unwrap_or(NONE);
-        }
-        Some(index)
+        let mut rows = self.cards.rows(spread_key(fingerprint));
+        rows.find(|index| at(cards, *index).is_some_and(|card| card.fingerprint == *fingerprint))
     }
 
     /// Fetches where the card with this fingerprint is found.
@@ -56,35 +44,28 @@ impl Identities {
         self.cards.warm(spread_key(fingerprint));
     }
 
-    /// The first card that may have this fingerprint.
-    pub(super) fn first_card<'a>(&self, fingerprint: &[u8; 16], cards: &'a [Card]) -> Option<&'a Card> {
-        at(cards, self.cards.first(spread_key(fingerprint)))
+    /// A card that may have this fingerprint.
+    pub(super) fn likely_card<'a>(&self, fingerprint: &[u8; 16], cards: &'a [Card]) -> Option<&'a Card> {
+        self.cards.rows(spread_key(fingerprint)).next().and_then(|index| at(cards, index))
     }
 
     /// Adds the newest card.
-    pub(super) fn add_card(&mut self, no: No, index: u32, cards: &[Card]) {
+    pub(super) fn add_card(&mut self, no: No, index: u32, fingerprint: &[u8; 16]) {
         self.name(no, index);
-        self.card_links.push(NONE);
-        self.cards.insert(index, &mut ByFingerprint { cards, links: &mut self.card_links });
+        self.cards.insert(index, spread_key(fingerprint));
     }
 
     /// The partner's user with this external id.
     pub(super) fn user(&self, partner: u32, external_id: &str, users: &[User]) -> Option<u32> {
-        let mut index = self.users.first(external_hash(self.seed, partner, external_id));
-        loop {
-            let user = at(users, index)?;
-            if user.partner == partner && user.external_id == external_id {
-                return Some(index);
-            }
-            index = self.user_links.get(index).copied().unwrap_or(NONE);
-        }
+        let mut rows = self.users.rows(external_hash(self.seed, partner, external_id));
+        let is_theirs = |user: &User| user.partner == partner && user.external_id == external_id;
+        rows.find(|index| at(users, *index).is_some_and(is_theirs))
     }
 
     /// Adds the newest user.
-    pub(super) fn add_user(&mut self, no: No, index: u32, users: &[User]) {
+    pub(super) fn add_user(&mut self, no: No, index: u32, partner: u32, external_id: &str) {
         self.name(no, index);
-        self.user_links.push(NONE);
-        self.users.insert(index, &mut ByExternalId { users, links: &mut self.user_links, seed: self.seed });
+        self.users.insert(index, external_hash(self.seed, partner, external_id));
     }
 }
 
@@ -95,47 +76,4 @@ fn external_hash(seed: u64, partner: u32, external_id: &str) -> u64 {
     let start = (u64::from(partner) << 32) | u64::try_from(external_id.len()).unwrap_or(0);
     let each = words.iter().chain([&last]);
     each.fold(start, |hash, word| spread(seed, hash, u64::from_le_bytes(*word)))
-}
-
-struct ByFingerprint<'a> {
-    cards: &'a [Card],
-    links: &'a mut Paged<u32>,
-}
-
-impl Links for ByFingerprint<'_> {
-    fn hash(&self, row: u32) -> u64 {
-        at(self.cards, row).map_or(0, |card| spread_key(&card.fingerprint))
-    }
-
-    fn next(&self, row: u32) -> u32 {
-        self.links.get(row).copied().unwrap_or(NONE)
-    }
-
-    fn set_next(&mut self, row: u32, next: u32) {
-        if let Some(link) = self.links.get_mut(row) {
-            *link = next;
-        }
-    }
-}
-
-struct ByExternalId<'a> {
-    users: &'a [User],
-    links: &'a mut Paged<u32>,
-    seed: u64,
-}
-
-impl Links for ByExternalId<'_> {
-    fn hash(&self, row: u32) -> u64 {
-        at(self.users, row).map_or(0, |user| external_hash(self.seed, user.partner, &user.external_id))
-    }
-
-    fn next(&self, row: u32) -> u32 {
-        self.links.get(row).copied().unwrap_or(NONE)
-    }
-
-    fn set_next(&mut self, row: u32, next: u32) {
-        if let Some(link) = self.links.get_mut(row) {
-            *link = next;
-        }
-    }
 }

@@ -103,12 +103,17 @@ impl<T: Copy> Fifo<T> {
     }
 
     fn split(&self, place: u32) -> (usize, usize) {
-        split(place.wrapping_sub(self.base))
+        split(self.order(place))
     }
 
     pub(super) fn get(&self, place: u32) -> Option<&T> {
         let (page, within) = self.split(place);
         self.pages.get(page)?.get(within)
+    }
+
+    /// Greater for what came later, of places that are in.
+    pub(super) fn order(&self, place: u32) -> u32 {
+        place.wrapping_sub(self.base)
     }
 
     pub(super) fn get_mut(&mut self, place: u32) -> Option<&mut T> {
@@ -266,6 +271,7 @@ mod tests {
             queue.pop();
         }
         assert!((2_000..).zip(&places[2_000..]).all(|(i, place)| queue.get(*place) == Some(&i)));
+        assert!(places[2_000..].is_sorted_by_key(|place| queue.order(*place)));
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! What makes a repeated message get the first one's answer (contracts 2.5). An entry names the event that holds
 //! the answer; the answer itself is in the journal.
 //!
-//! A window is a queue: entries come and go in one order, so they lie in it, found by chains through them.
+//! A window is a queue: entries come and go in one order, so they lie in it and a table finds their places.
 
 use super::Book;
-use super::chains::{Chains, Links, spread_key};
-use super::paged::{Fifo, NONE};
+use super::finder::{Finder, spread_key};
+use super::paged::Fifo;
 use super::warm::fetch;
 use crate::event::tap::RepeatKey;
 use crate::id::No;
@@ -50,33 +50,34 @@ const ANSWERED_LATE: u64 = 1 << 1;
 const PENDING: u64 = 1 << 2;
 const FLAG_BITS: u32 = 3;
 
-/// A remembered message as it lies in memory. Words of four bytes, because ten million of them are remembered.
+/// A remembered message as it lies in memory. Words of two bytes, because ten million of them are remembered.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     key: [u8; 16],
-    /// Halves of the sequence and, in its lowest bits, the flags.
-    seq: [u32; 2],
-    no: [u32; 2],
-    until: [u32; 2],
-    content: u32,
-    next: u32,
+    /// The sequence and, in its lowest bits, the flags.
+    seq: [u16; 4],
+    /// Numbers have the 48 bits that an id has for them.
+    no: [u16; 3],
+    until: [u16; 4],
+    content: [u16; 2],
 }
 
-const _: () = assert!(size_of::<Entry>() == 48, "ten million fit into 500 MiB with their chains");
+// Ten million at 42 bytes each, and at most 10.25 more in the table that finds them (its test), are 499 MiB at most.
+const _: () = assert!(size_of::<Entry>() == 42, "ten million fit into 500 MiB with their table");
 
-#[allow(clippy::cast_possible_truncation)] // the lower half is what is wanted
-const fn halves(value: u64) -> [u32; 2] {
-    [value as u32, (value >> 32) as u32]
+#[allow(clippy::cast_possible_truncation)] // the lower bits are what is wanted
+fn words<const N: usize>(value: u64) -> [u16; N] {
+    std::array::from_fn(|at| (value >> (16 * at)) as u16)
 }
 
-const fn whole([low, high]: [u32; 2]) -> u64 {
-    (high as u64) << 32 | low as u64
+fn whole<const N: usize>(words: [u16; N]) -> u64 {
+    words.iter().rev().fold(0, |value, word| value << 16 | u64::from(*word))
 }
 
 impl Entry {
     fn new(key: [u8; 16], repeat: &Repeat, until: Timestamp) -> Self {
-        let mut entry =
-            Self { key, seq: [0; 2], no: [0; 2], until: halves(until.0.cast_unsigned()), content: 0, next: NONE };
+        let until = words(until.0.cast_unsigned());
+        let mut entry = Self { key, seq: [0; 4], no: [0; 3], until, content: [0; 2] };
         entry.set(repeat);
         entry
     }
@@ -87,17 +88,23 @@ impl Entry {
         let bit = |on: bool, flag| if on { flag } else { 0 };
         let flags = bit(reversed, REVERSED) | bit(answered_late, ANSWERED_LATE) | bit(pending, PENDING);
         // Sequences have 56 bits (the nonce of a sealed field), so nothing is shifted out.
-        (self.no, self.seq, self.content) = (halves(*no), halves((seq << FLAG_BITS) | flags), *content);
+        self.seq = words((seq << FLAG_BITS) | flags);
+        (self.no, self.content) = (words(*no), words(u64::from(*content)));
+    }
+
+    fn seq(&self) -> u64 {
+        whole(self.seq) >> FLAG_BITS
     }
 
     fn repeat(&self) -> Repeat {
-        let seq = whole(self.seq);
+        let flagged = whole(self.seq);
         let flags = RepeatFlags {
-            reversed: seq & REVERSED != 0,
-            answered_late: seq & ANSWERED_LATE != 0,
-            pending: seq & PENDING != 0,
+            reversed: flagged & REVERSED != 0,
+            answered_late: flagged & ANSWERED_LATE != 0,
+            pending: flagged & PENDING != 0,
         };
-        Repeat { no: whole(self.no), seq: seq >> FLAG_BITS, content: self.content, flags }
+        let [low, high] = self.content.map(u32::from);
+        Repeat { no: whole(self.no), seq: self.seq(), content: high << 16 | low, flags }
     }
 
     fn until(&self) -> Timestamp {
@@ -109,48 +116,26 @@ impl Entry {
 #[derive(Debug, Default)]
 struct Window {
     queue: Fifo<Entry>,
-    chains: Chains,
-}
-
-impl Links for Fifo<Entry> {
-    fn hash(&self, row: u32) -> u64 {
-        self.get(row).map_or(0, |entry| spread_key(&entry.key))
-    }
-
-    fn next(&self, row: u32) -> u32 {
-        self.get(row).map_or(NONE, |entry| entry.next)
-    }
-
-    fn set_next(&mut self, row: u32, next: u32) {
-        if let Some(entry) = self.get_mut(row) {
-            entry.next = next;
-        }
-    }
+    finder: Finder,
 }
 
 impl Window {
     fn push(&mut self, entry: Entry) {
         let place = self.queue.push(entry);
-        self.chains.insert(place, &mut self.queue);
+        self.finder.insert(place, spread_key(&entry.key));
     }
 
     fn pop(&mut self) -> Option<Entry> {
-        let (place, _) = self.queue.front()?;
-        self.chains.remove(place, &mut self.queue);
+        let (place, entry) = self.queue.front()?;
+        self.finder.remove(place, spread_key(&entry.key));
         self.queue.pop()
     }
 
-    /// The newest with this key.
+    /// The one with this key that came last.
     fn find(&self, key: &[u8; 16]) -> Option<(u32, &Entry)> {
-        let mut place = self.chains.first(spread_key(key));
-        while place != NONE {
-            let entry = self.queue.get(place)?;
-            if entry.key == *key {
-                return Some((place, entry));
-            }
-            place = entry.next;
-        }
-        None
+        let places = self.finder.rows(spread_key(key));
+        let entries = places.filter_map(|place| self.queue.get(place).map(|entry| (place, entry)));
+        entries.filter(|(_, entry)| entry.key == *key).max_by_key(|(place, _)| self.queue.order(*place))
     }
 }
 
@@ -173,22 +158,15 @@ impl Repeats {
         }
     }
 
-    /// Fetches where the newest request with this hash is found.
-    pub(super) fn warm_heads(&self, hash: u64) {
-        self.requests.chains.warm(hash);
+    /// Fetches where requests with this hash are found and added.
+    pub(super) fn warm(&self, hash: u64) {
+        self.requests.finder.warm(hash);
     }
 
-    /// Fetches it, once its place has come.
+    /// Fetches those that may be meant, once that has come: for a new message hardly ever one.
     pub(super) fn warm_entries(&self, hash: u64) {
-        if let Some(entry) = self.requests.queue.get(self.requests.chains.first(hash)) {
-            fetch(entry);
-        }
-    }
-
-    /// Fetches what so many more requests will move.
-    pub(super) fn warm_growth(&self, inserts: u32) {
-        let rows = self.requests.chains.to_be_split(inserts);
-        rows.filter_map(|row| self.requests.queue.get(row)).for_each(fetch);
+        self.requests.finder.warm_over(hash);
+        self.requests.finder.rows(hash).filter_map(|place| self.requests.queue.get(place)).for_each(fetch);
     }
 
     fn get(&self, key: &[u8; 16]) -> Option<Repeat> {
@@ -234,11 +212,13 @@ impl Repeats {
         for window in [&self.requests, &self.advices] {
             hasher.update(&(window.queue.len() as u64).to_le_bytes());
             for entry in window.queue.iter() {
-                // The link is where it lies, not what it is.
-                let Entry { key, seq, no, until, content, next: _ } = entry;
+                let Entry { key, seq, no, until, content } = entry;
                 hasher.update(key);
-                for half in [seq, no, until].into_iter().flatten().chain([content]) {
-                    hasher.update(&half.to_le_bytes());
+                hasher.update(&whole(*seq).to_le_bytes());
+                hasher.update(&whole(*no).to_le_bytes());
+                hasher.update(&whole(*until).to_le_bytes());
+                for word in content {
+                    hasher.update(&word.to_le_bytes());
                 }
             }
         }
@@ -297,6 +277,24 @@ mod tests {
         assert_eq!(repeats.len() as u64, 10_000 - first);
         repeats.change(&key(9_000).key, |repeat| repeat.flags.reversed = true);
         assert!(repeats.get(&key(9_000).key).is_some_and(|repeat| repeat.flags.reversed));
+    }
+
+    #[test]
+    fn of_several_with_one_key_the_last_is_found() {
+        let key = RepeatKey { key: [5; 16], content: 1 };
+        let repeat = |n: u64| Repeat { no: n, seq: n + 1, content: 1, flags: RepeatFlags::default() };
+        let mut repeats = Repeats::default();
+        for n in 0..100u64 {
+            repeats.insert(&key, repeat(n), Timestamp(n.cast_signed()), Lifetime::Request);
+            assert_eq!(repeats.get(&key.key), Some(repeat(n)));
+        }
+        repeats.change(&key.key, |repeat| repeat.flags.reversed = true);
+        for n in 0..99 {
+            repeats.purge(Timestamp(n), |_| false);
+            assert!(repeats.get(&key.key).is_some_and(|found| found.no == 99 && found.flags.reversed));
+        }
+        repeats.purge(Timestamp(99), |_| false);
+        assert_eq!((repeats.get(&key.key), repeats.len()), (None, 0));
     }
 
     #[test]

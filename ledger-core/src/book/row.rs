@@ -38,13 +38,9 @@ pub(super) struct Row {
     source: u32,
     /// From the first event to the last.
     events: u32,
-    /// Next with the same hash of card, STAN and DE7; while the row is free, the next free one.
-    pub(super) next_trace: u32,
-    /// Next with the same hash of card and DE63.
-    pub(super) next_reference: u32,
     /// The neighbour that expires before.
     pub(super) earlier: u32,
-    /// The neighbour that expires after.
+    /// The neighbour that expires after; while the row is free, the next free one.
     pub(super) later: u32,
     currency: Currency,
     merchant_currency: u16,
@@ -183,8 +179,6 @@ impl Row {
             transmitted: *transmitted,
             source,
             events: events.unwrap_or(0),
-            next_trace: NONE,
-            next_reference: NONE,
             earlier: NONE,
             later: NONE,
             currency: currency.unwrap_or(Currency::EUR),
@@ -226,7 +220,7 @@ impl Row {
     /// The row is nobody's from here on.
     pub(super) fn free(&mut self, next: u32) {
         self.flags = 0;
-        self.next_trace = next;
+        self.later = next;
     }
 
     /// Its number; good for every row.

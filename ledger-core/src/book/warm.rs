@@ -5,7 +5,7 @@
 //! It must never change anything, nor answer anything: leaving all of it out changes only how long a tap takes.
 
 use super::Book;
-use super::chains::spread_key;
+use super::finder::spread_key;
 use super::{Card, at};
 use crate::event::tap::Trace;
 
@@ -39,23 +39,19 @@ pub(super) fn fetch<T>(value: &T) {
 impl Book {
     /// Fetches what these taps will need, in three rounds: each follows what the one before has brought.
     pub fn warm<'a>(&self, taps: impl Iterator<Item = Ahead<'a>> + Clone) {
-        let mut count = 0;
         for tap in taps.clone() {
-            self.repeats.warm_heads(spread_key(tap.repeat));
+            self.repeats.warm(spread_key(tap.repeat));
             self.identities.warm_card(tap.fingerprint);
-            count += 1;
         }
-        self.repeats.warm_growth(count);
-        self.authorizations.warm_growth(count);
         for tap in taps.clone() {
             self.repeats.warm_entries(spread_key(tap.repeat));
-            if let Some(card) = self.identities.first_card(tap.fingerprint, &self.cards) {
+            if let Some(card) = self.identities.likely_card(tap.fingerprint, &self.cards) {
                 fetch(card);
             }
         }
         for tap in taps {
             let Some(index) = self.card_by_fingerprint(tap.fingerprint) else { continue };
-            self.authorizations.warm_heads(index, tap.trace);
+            self.authorizations.warm(index, tap.trace);
             if let Some(user) = self.card(index).and_then(|card: &Card| at(&self.users, card.user)) {
                 fetch(user);
             }
