@@ -51,6 +51,17 @@ pub struct Traces {
     /// Where a number's record is: its low bits. The others are the lap that tells it from older ones.
     records: Vec<Record>,
     bits: u32,
+    /// Of the last message, since frames of one read have the age of that read, and one message begins when another is
+    /// done: a conversion costs as much as all else that a record costs.
+    last: Ticks,
+}
+
+/// Moments that were converted, with their ticks.
+#[derive(Debug, Clone, Copy)]
+struct Ticks {
+    since: (Instant, u32),
+    decoded: (Instant, u32),
+    decided: (Instant, u32),
 }
 
 /// When a message's steps were taken, from the loop that took them.
@@ -105,8 +116,12 @@ impl Traces {
     #[must_use]
     pub fn new(records: u64) -> Self {
         let size = if records == 0 { 0 } else { records.max(LEAST).next_power_of_two() };
+        let zero = Instant::now();
+        // The tick of the zero itself, as `tick` has it.
+        let first = (zero, 1);
         Self {
-            zero: Instant::now(),
+            zero,
+            last: Ticks { since: first, decoded: first, decided: first },
             records: vec![[0; PLACES]; usize::try_from(size).unwrap_or(0)],
             bits: size.max(1).ilog2(),
         }
@@ -126,11 +141,19 @@ impl Traces {
 
     /// An authorization was made by a message that took these steps.
     pub(super) fn begin(&mut self, no: No, steps: &Steps) {
-        let ticks = [steps.since, steps.begun, steps.decoded, steps.decided].map(|at| self.tick(at));
+        let last = self.last;
+        let tick = |at: Instant, known: &[(Instant, u32)]| {
+            known.iter().find(|(known, _)| *known == at).map_or_else(|| self.tick(at), |(_, tick)| *tick)
+        };
+        let since = tick(steps.since, &[last.since]);
+        let begun = tick(steps.begun, &[last.decoded, last.decided]);
+        let (decoded, decided) = (self.tick(steps.decoded), self.tick(steps.decided));
         let (at, lap) = self.place(no);
         if let Some(record) = self.records.get_mut(at) {
-            *record = [lap, ticks[0], ticks[1], ticks[2], ticks[3], 0, 0, 0, 0, 0, 0];
+            *record = [lap, since, begun, decoded, decided, 0, 0, 0, 0, 0, 0];
         }
+        self.last =
+            Ticks { since: (steps.since, since), decoded: (steps.decoded, decoded), decided: (steps.decided, decided) };
     }
 
     /// Its partner is being asked.

@@ -11,6 +11,7 @@ mod hostile_money;
 mod hostile_partner;
 mod hostile_rest;
 mod late;
+mod processors;
 mod repeats;
 mod replies;
 mod reversals;

@@ -5,9 +5,10 @@
 mod cards;
 mod filler;
 
-use crate::engine::beside;
+use crate::engine::{Site, beside, workplace};
 use crate::fault::Fault;
 use crate::measure::table;
+use crate::view_lag;
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,12 @@ pub(crate) use cards::{CardList, most_cards};
 
 /// The BIN of the default configuration: the sandbox issues under it too.
 const BIN: &str = "53511012";
+
+/// How long a read model may take for all of a directory.
+const CATCH_UP: Duration = Duration::from_secs(3600);
+/// The configuration that folds it: the defaults, on free ports.
+const CONFIG: &str =
+    "sandbox = true\n\n[[link]]\nname = \"mastercard\"\nlisten = \"127.0.0.1:0\"\n\n[rest]\nlisten = \"127.0.0.1:0\"\n";
 
 /// Arguments of `seed`.
 #[derive(Debug, clap::Args)]
@@ -33,6 +40,9 @@ pub(crate) struct Args {
     /// Where the card numbers go (default: DIR.cards)
     #[arg(long, value_name = "FILE")]
     list: Option<PathBuf>,
+    /// Then serve it once, until the engine's read model has folded all of it: minutes for millions of cards
+    #[arg(long)]
+    read_model: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -104,10 +114,23 @@ pub(crate) fn seed(data: &Path, list: &Path, plan: &Plan) -> Result<Seeded, Faul
     filler::fill(data, list, plan)
 }
 
+/// Lets the engine build its read model, so that a run on the directory does not begin with that.
+fn fold(data: &Path) -> Result<(), Fault> {
+    let place = workplace(data.parent())?;
+    let site = Site::configured(None, place.path(), Some(data), CONFIG)?;
+    let engine = site.start()?;
+    view_lag::wait(&site.rest(&engine)?, CATCH_UP)?;
+    let status = engine.stop()?;
+    if status.success() { Ok(()) } else { Err(Fault::Engine(format!("the engine ended with {status}"))) }
+}
+
 /// Runs `seed`.
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Fault> {
     let list = args.list.clone().unwrap_or_else(|| list_of(&args.data));
     let seeded = seed(&args.data, &list, &args.plan)?;
+    if args.read_model {
+        fold(&args.data)?;
+    }
     if args.json {
         println!("{}", serde_json::json!(seeded));
         return Ok(ExitCode::SUCCESS);

@@ -255,6 +255,11 @@ impl Engine {
         Ok(Running { process, links, rest })
     }
 
+    /// The running process's number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.lock().expect("whole").as_ref().expect("it runs").process.child.id()
+    }
+
     /// SIGTERM, and waits for the end.
     pub(crate) fn stop(&self) -> Ended {
         self.end(Signal::TERM)
