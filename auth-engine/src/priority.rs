@@ -148,13 +148,18 @@ const NICE: i32 = 10;
 /// For threads that nobody waits for: they run where a processor would idle, and one that runs nothing else counts as
 /// idle when the shard's thread wakes. With a low priority of the usual kind the shard would queue behind them.
 pub(crate) fn idle() {
-    if let Some(kept) = KEPT.get() {
-        // Where the shard's thread sleeps is as good a place as any: it is given back at once.
-        settle(&kept.all);
-    }
     let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
     if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle) {
         tracing::debug!(?error, "this thread keeps its priority");
+    }
+}
+
+/// The same, and on the kept processor too while it idles: for threads that run for a moment, and whose metrics would
+/// stand still where all others are busy.
+pub(crate) fn idle_anywhere() {
+    idle();
+    if let Some(kept) = KEPT.get() {
+        settle(&kept.all);
     }
 }
 

@@ -83,7 +83,7 @@ pub fn init_metrics() {
         names::describe();
         let upkeep = handle.clone();
         let thread = std::thread::Builder::new().name("metrics-upkeep".to_owned()).spawn(move || {
-            crate::priority::idle();
+            crate::priority::idle_anywhere();
             loop {
                 std::thread::sleep(UPKEEP);
                 upkeep.run_upkeep();

@@ -37,10 +37,10 @@ fn other_threads_keep_off_the_processor_of_the_shards() {
     let world = World::on(&engine);
     assert_eq!(code(&world.wire().ask(&purchase(&world.pool_card(), 100))), "00");
     let threads = threads(engine.pid());
-    for others in ["rest", "rest-main", "journal-spares", "repeats"] {
+    for others in ["rest", "rest-main", "journal-spares", "repeats", "view"] {
         assert!(threads.get(others).is_some_and(|on| !on.is_set(kept) && on.count() + 1 == all.count()), "{others}");
     }
-    for anywhere in ["shard", "view"] {
+    for anywhere in ["shard", "telemetry"] {
         assert_eq!(threads.get(anywhere).map(CpuSet::count), Some(all.count()), "{anywhere}");
     }
 }
