@@ -208,7 +208,9 @@ impl Shard {
         self.end_old_secrets();
         let frames = self.gather().await;
         self.standing.batch(frames > 1 || self.around.calls.at_work() > CALLS_QUIET);
-        self.join_answer().await;
+        if frames <= 1 {
+            self.join_answer().await;
+        }
         let due = Instant::now();
         let now = self.clock.now(mono_us(due));
         self.engine.gathered(!self.inbox.is_empty(), now);
@@ -292,7 +294,8 @@ impl Shard {
     }
 
     /// While nobody waits for the batch but partners that were asked, and these usually answer sooner than a sync takes,
-    /// their answers join it: one sync then makes hold and decision durable.
+    /// their answers join it: one sync then makes hold and decision durable. Only for a lone tap: with company around,
+    /// the next batch's answers share its sync anyway, and looking again and again takes time from them.
     async fn join_answer(&mut self) {
         let Some(patience) = self.haste.patience() else { return };
         let until = Instant::now() + patience;
