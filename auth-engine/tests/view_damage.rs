@@ -25,9 +25,9 @@ fn users(view: &View) -> Vec<String> {
 /// The same once it has settled: whoever meets damage asks again, and sees no half of a list.
 fn settled(view: &View, seq: u64) -> Vec<String> {
     loop {
-        match view.users(None, &PageRequest::default()) {
-            Ok(page) if view.position() == seq => return page.data.into_iter().map(|u| u.external_id).collect(),
-            Ok(_) | Err(ViewError::Damaged(_) | ViewError::Rebuilding) => std::thread::yield_now(),
+        match view.since(seq).users(None, &PageRequest::default()) {
+            Ok(page) => return page.data.into_iter().map(|u| u.external_id).collect(),
+            Err(ViewError::Damaged(_) | ViewError::Rebuilding) => std::thread::yield_now(),
             Err(other) => panic!("{other}"),
         }
     }

@@ -184,6 +184,7 @@ impl Sidecar {
         if view.wait_for(seq, PATIENCE).await.is_err() {
             return Err(Problem::new(Code::ViewBehind, "the read model did not catch up in time; try again"));
         }
+        let view = view.since(seq);
         let lost = |_| Problem::new(Code::Internal, "the list could not be read");
         Ok(tokio::task::spawn_blocking(move || read(&view, scope)).await.map_err(lost)??)
     }

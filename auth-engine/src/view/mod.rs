@@ -194,6 +194,8 @@ pub(super) struct Shared {
 #[derive(Clone)]
 pub struct View {
     shared: Arc<Shared>,
+    /// Reads of what is not folded as far as this event are refused.
+    least: u64,
 }
 
 impl View {
@@ -223,7 +225,7 @@ impl View {
             wanted: AtomicU64::new(0),
             feeder: OnceLock::new(),
         };
-        Ok((Self { shared: Arc::new(shared) }, report))
+        Ok((Self { shared: Arc::new(shared), least: 0 }, report))
     }
 
     /// Starts the thread that folds what `source` gives into the view. `requests` opens raw requests; see
@@ -261,9 +263,21 @@ impl View {
         }
     }
 
+    /// The same view, whose reads answer only from what event `seq` is folded into: after [`View::wait_for`] a view may
+    /// be found damaged and begun anew, and what is empty must not be told as if it were all.
+    #[must_use]
+    pub fn since(&self, seq: u64) -> Self {
+        Self { least: seq, ..self.clone() }
+    }
+
     /// Runs a read; damage it meets is remembered, so that the feeder wipes.
     pub(super) fn read<T>(&self, work: impl FnOnce(&sled::Tree) -> Result<T, ViewError>) -> Result<T, ViewError> {
-        let db = self.shared.db.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(ViewError::Rebuilding)?;
+        let db = {
+            // Whoever begins anew sets the position back under the same lock.
+            let slot = self.shared.db.read().unwrap_or_else(PoisonError::into_inner);
+            let folded = slot.as_ref().filter(|_| self.position() >= self.least);
+            folded.cloned().ok_or(ViewError::Rebuilding)?
+        };
         let result = store::guarded(|| work(&db));
         if matches!(result, Err(ViewError::Damaged(_))) {
             self.shared.damaged.store(true, Ordering::Release);

@@ -7,8 +7,9 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Between two looks at the metrics.
-const LOOK: Duration = Duration::from_millis(500);
+/// Between two looks at the metrics: rendering them takes milliseconds of the generator's processor, and should spoil few
+/// windows.
+const LOOK: Duration = Duration::from_secs(2);
 /// Between two looks at whether the run is over.
 const NAP: Duration = Duration::from_millis(20);
 
