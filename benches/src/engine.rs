@@ -14,6 +14,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+/// A configuration that changes nothing but the ports, which are free ones.
+pub(crate) const DEFAULTS: &str =
+    "sandbox = true\n\n[[link]]\nname = \"mastercard\"\nlisten = \"127.0.0.1:0\"\n\n[rest]\nlisten = \"127.0.0.1:0\"\n";
 /// How long a start may take, recovery of millions of events included.
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(600);
 /// How long a drain may take.

@@ -3,7 +3,7 @@
 //! each tap of the large book meets memory that no cache holds. It must never compare figures of different runs.
 
 use crate::client::Link;
-use crate::engine::{Engine, Site, workplace};
+use crate::engine::{DEFAULTS, Engine, Site, workplace};
 use crate::fault::Fault;
 use crate::floor::{Floor, How};
 use crate::load::output::Output;
@@ -21,9 +21,6 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What the large book's p50 may be at most, over the small one's.
 const MOST: f64 = 1.1;
-/// The configuration of both engines: the defaults, on free ports.
-const CONFIG: &str =
-    "sandbox = true\n\n[[link]]\nname = \"mastercard\"\nlisten = \"127.0.0.1:0\"\n\n[rest]\nlisten = \"127.0.0.1:0\"\n";
 
 /// Arguments of `growth`.
 #[derive(Debug, clap::Args)]
@@ -80,7 +77,7 @@ struct Book {
 impl Book {
     fn start(args: &Args, place: &Path, data: &Path) -> Result<Book, Fault> {
         std::fs::create_dir_all(place).map_err(Fault::io(format!("creating {}", place.display())))?;
-        let site = Site::configured(args.engine.as_deref(), place, Some(data), CONFIG)?;
+        let site = Site::configured(args.engine.as_deref(), place, Some(data), DEFAULTS)?;
         let engine = site.start()?;
         view_lag::wait(&site.rest(&engine)?, Duration::from_secs(args.view_patience))?;
         let link = Link::connect(engine.link, PATIENCE).map_err(Fault::io("connecting to the link"))?;

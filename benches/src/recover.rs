@@ -2,7 +2,7 @@
 //! cache emptied of the directory's files and with it warm. It owns what cold and warm mean; it must never count a
 //! start that did not end in an engine that answers.
 
-use crate::engine::{START_LIMIT, Site, workplace};
+use crate::engine::{DEFAULTS, START_LIMIT, Site, workplace};
 use crate::fault::Fault;
 use crate::load::output::Output;
 use crate::measure::table;
@@ -14,10 +14,6 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-
-/// The configuration of the engine that recovers: the defaults, on free ports.
-const CONFIG: &str =
-    "sandbox = true\n\n[[link]]\nname = \"mastercard\"\nlisten = \"127.0.0.1:0\"\n\n[rest]\nlisten = \"127.0.0.1:0\"\n";
 
 /// Arguments of `recover`.
 #[derive(Debug, clap::Args)]
@@ -130,7 +126,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Fault> {
 }
 
 fn starts(args: &Args, place: &Path, data: &Path) -> Result<Vec<RunResult>, Fault> {
-    let site = Site::configured(args.engine.as_deref(), place, Some(data), CONFIG)?;
+    let site = Site::configured(args.engine.as_deref(), place, Some(data), DEFAULTS)?;
     // The first start of a seeded directory has no read model yet and names the links: it is told apart.
     let fresh = !data.join("view").exists();
     let (mut first, mut cold, mut warm) = (Starts::new(), Starts::new(), Starts::new());

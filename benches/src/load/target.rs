@@ -6,7 +6,7 @@ use super::metrics::Metrics;
 use super::mix::{Mix, Payer};
 use super::watch::Watch;
 use crate::client::Rest;
-use crate::engine::{Engine, Setup, Site};
+use crate::engine::{DEFAULTS, Engine, Setup, Site};
 use crate::fault::Fault;
 use crate::fixture::Maker;
 use crate::processors;
@@ -23,9 +23,6 @@ const MONEY: i64 = 9_999_999_999_900;
 
 /// How long the read model of a seeded directory may take to catch up.
 const CATCH_UP: Duration = Duration::from_secs(1200);
-/// The configuration of an engine on a seeded directory: the defaults, on free ports.
-const CONFIG: &str =
-    "sandbox = true\n\n[[link]]\nname = \"mastercard\"\nlisten = \"127.0.0.1:0\"\n\n[rest]\nlisten = \"127.0.0.1:0\"\n";
 
 /// A listener and the cards it knows.
 pub(crate) struct Target {
@@ -69,7 +66,7 @@ impl Target {
         data: &Path,
         cards: Option<&Path>,
     ) -> Result<Target, Fault> {
-        let site = Site::configured(binary, dir, Some(data), CONFIG)?;
+        let site = Site::configured(binary, dir, Some(data), DEFAULTS)?;
         let engine = site.start()?;
         view_lag::wait(&site.rest(&engine)?, CATCH_UP)?;
         let cards = Cards::read(&cards.map_or_else(|| seed::list_of(data), Path::to_owned))?;

@@ -5,7 +5,7 @@
 mod cards;
 mod filler;
 
-use crate::engine::{Site, beside, workplace};
+use crate::engine::{DEFAULTS, Site, beside, workplace};
 use crate::fault::Fault;
 use crate::measure::table;
 use crate::view_lag;
@@ -22,9 +22,6 @@ const BIN: &str = "53511012";
 
 /// How long a read model may take for all of a directory.
 const CATCH_UP: Duration = Duration::from_secs(3600);
-/// The configuration that folds it: the defaults, on free ports.
-const CONFIG: &str =
-    "sandbox = true\n\n[[link]]\nname = \"mastercard\"\nlisten = \"127.0.0.1:0\"\n\n[rest]\nlisten = \"127.0.0.1:0\"\n";
 
 /// Arguments of `seed`.
 #[derive(Debug, clap::Args)]
@@ -117,7 +114,7 @@ pub(crate) fn seed(data: &Path, list: &Path, plan: &Plan) -> Result<Seeded, Faul
 /// Lets the engine build its read model, so that a run on the directory does not begin with that.
 fn fold(data: &Path) -> Result<(), Fault> {
     let place = workplace(data.parent())?;
-    let site = Site::configured(None, place.path(), Some(data), CONFIG)?;
+    let site = Site::configured(None, place.path(), Some(data), DEFAULTS)?;
     let engine = site.start()?;
     view_lag::wait(&site.rest(&engine)?, CATCH_UP)?;
     let status = engine.stop()?;
