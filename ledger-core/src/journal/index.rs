@@ -10,38 +10,26 @@ use super::file::PAGE;
 const CHUNK: usize = 4096;
 const CHUNKS: usize = 256;
 
-/// The blocks of one segment.
-pub(super) struct SegmentIndex {
-    pub(super) number: u32,
-    pub(super) first_seq: u64,
+/// Where the blocks of one segment stand.
+pub(super) struct BlockIndex {
+    first_seq: u64,
     /// High half: first sequence less the segment's; low half: page within the segment.
     entries: Box<[AtomicU64]>,
     len: AtomicU32,
 }
 
-impl SegmentIndex {
-    /// An index with room for every block a segment of `segment_bytes` can hold.
-    pub(super) fn with_room(number: u32, first_seq: u64, segment_bytes: u64, known: &[(u64, u64)]) -> Self {
-        let room = usize::try_from(segment_bytes).unwrap_or(usize::MAX) / PAGE;
-        Self::exact(number, first_seq, room.max(known.len()), known)
-    }
-
-    /// An index of a closed segment.
-    pub(super) fn closed(number: u32, first_seq: u64, known: &[(u64, u64)]) -> Self {
-        Self::exact(number, first_seq, known.len(), known)
-    }
-
-    fn exact(number: u32, first_seq: u64, room: usize, known: &[(u64, u64)]) -> Self {
-        let entries = (0..room).map(|_| AtomicU64::new(0)).collect();
-        let index = Self { number, first_seq, entries, len: AtomicU32::new(0) };
+impl BlockIndex {
+    /// Of known blocks, each its first sequence and offset, with room for `room` of them.
+    pub(super) fn new(first_seq: u64, room: usize, known: &[(u64, u64)]) -> Self {
+        let entries = (0..room.max(known.len())).map(|_| AtomicU64::new(0)).collect();
+        let index = Self { first_seq, entries, len: AtomicU32::new(0) };
         for (seq, offset) in known {
             index.publish(*seq, *offset);
         }
         index
     }
 
-    /// Adds a durable block. Only the writer calls this.
-    pub(super) fn publish(&self, seq: u64, offset: u64) {
+    fn publish(&self, seq: u64, offset: u64) {
         let at = self.len.load(Ordering::Relaxed);
         let delta = seq.saturating_sub(self.first_seq);
         let page = offset / PAGE as u64;
@@ -51,7 +39,7 @@ impl SegmentIndex {
         }
     }
 
-    pub(super) fn len(&self) -> u32 {
+    fn len(&self) -> u32 {
         self.len.load(Ordering::Acquire)
     }
 
@@ -75,6 +63,49 @@ impl SegmentIndex {
             }
         }
         low.checked_sub(1)
+    }
+}
+
+/// One segment: where it begins, and its blocks once they are known. Those of a segment before the snapshot that a
+/// start went by are looked for by the first reader who needs one.
+pub(super) struct SegmentIndex {
+    pub(super) number: u32,
+    pub(super) first_seq: u64,
+    blocks: OnceLock<BlockIndex>,
+}
+
+impl SegmentIndex {
+    /// An index with room for every block a segment of `segment_bytes` can hold.
+    pub(super) fn with_room(number: u32, first_seq: u64, segment_bytes: u64, known: &[(u64, u64)]) -> Self {
+        let room = usize::try_from(segment_bytes).unwrap_or(usize::MAX) / PAGE;
+        Self { number, first_seq, blocks: OnceLock::from(BlockIndex::new(first_seq, room, known)) }
+    }
+
+    /// An index of a closed segment.
+    pub(super) fn closed(number: u32, first_seq: u64, known: &[(u64, u64)]) -> Self {
+        Self { number, first_seq, blocks: OnceLock::from(BlockIndex::new(first_seq, 0, known)) }
+    }
+
+    /// An index of a closed segment that nobody has read yet.
+    pub(super) fn unread(number: u32, first_seq: u64) -> Self {
+        Self { number, first_seq, blocks: OnceLock::new() }
+    }
+
+    /// Adds a durable block. Only the writer calls this, and only for the segment it writes.
+    pub(super) fn publish(&self, seq: u64, offset: u64) {
+        if let Some(blocks) = self.blocks.get() {
+            blocks.publish(seq, offset);
+        }
+    }
+
+    /// The blocks, read by `read` when nobody knows them yet.
+    pub(super) fn blocks<E>(&self, read: impl FnOnce() -> Result<BlockIndex, E>) -> Result<&BlockIndex, E> {
+        if let Some(known) = self.blocks.get() {
+            return Ok(known);
+        }
+        // Two readers at once read the same bytes; one of the two results is kept.
+        let found = read()?;
+        Ok(self.blocks.get_or_init(|| found))
     }
 }
 

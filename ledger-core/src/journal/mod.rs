@@ -12,6 +12,7 @@ mod reader;
 mod recovery;
 mod spares;
 mod stats;
+mod stopped;
 mod verify;
 mod writer;
 
@@ -27,6 +28,7 @@ pub use format::{FORMAT, Record};
 pub use reader::{BlockRecords, Follower, OwnedRecord, Reader};
 pub use recovery::TornTail;
 pub use stats::Stats;
+pub use stopped::Stopped;
 pub use verify::{VerifyReport, read_keyring, verify, verify_on};
 pub use writer::{Journal, Recovery};
 

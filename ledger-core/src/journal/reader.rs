@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::error::JournalError;
 use super::file::{Access, Disk, PAGE, SegmentFile};
 use super::format::{self, BlockHeader, Kind, Record, Records};
-use super::index::{SegmentIndex, Segments};
+use super::index::{BlockIndex, SegmentIndex, Segments};
 use super::segment_name;
 
 /// Open segments kept for reading.
@@ -48,6 +48,32 @@ impl Shared {
         files.truncate(OPEN_FILES - 1);
         files.push_front((number, Arc::clone(&file)));
         Ok(file)
+    }
+
+    /// Where the blocks of a segment stand. Of one that no scan has read they are found by their headers, which lie a
+    /// block apart; what each says is checked when it is read itself.
+    fn blocks<'a>(&self, segment: &'a SegmentIndex) -> Result<&'a BlockIndex, JournalError> {
+        segment.blocks(|| {
+            let file = self.file(segment.number)?;
+            let path = || self.dir.join(segment_name(segment.number));
+            let (mut page, mut known, mut offset) = (vec![0; PAGE], Vec::new(), PAGE as u64);
+            let mut next = segment.first_seq;
+            loop {
+                file.read_at(offset, &mut page).map_err(JournalError::io(&path(), offset, "read a block header"))?;
+                let header =
+                    format::read_block_header(&page).map_err(|what| JournalError::corrupt(&path(), offset, what))?;
+                if header.tag != self.tag || header.segment != segment.number || header.first_seq != next {
+                    let what = "another block than the one that was written here";
+                    return Err(JournalError::corrupt(&path(), offset, what));
+                }
+                match header.kind {
+                    Kind::Closing => return Ok(BlockIndex::new(segment.first_seq, 0, &known)),
+                    Kind::Events => known.push((next, offset)),
+                }
+                next = header.last_seq() + 1;
+                offset += header.padded_len() as u64;
+            }
+        })
     }
 
     /// Reads and checks the block of a segment at an offset the index gave, whitening off.
@@ -136,7 +162,8 @@ impl Reader {
         }
         let at = self.shared.segments.find(seq).ok_or_else(missing)?;
         let segment = self.shared.segments.segment(at).ok_or_else(missing)?;
-        let (first, offset) = segment.find(seq).and_then(|block| segment.block(block)).ok_or_else(missing)?;
+        let blocks = self.shared.blocks(segment)?;
+        let (first, offset) = blocks.find(seq).and_then(|block| blocks.block(block)).ok_or_else(missing)?;
         let block = self.shared.block(segment, first, offset)?;
         let found = block.iter().find(|record| record.seq == seq).map(|record| OwnedRecord {
             seq,
@@ -150,10 +177,8 @@ impl Reader {
 
     /// A cursor over durable blocks, from the one that holds `from` on.
     pub fn follow(&self, from: u64) -> Follower {
-        let segments = &self.shared.segments;
-        let segment = segments.find(from).unwrap_or(0);
-        let block = segments.segment(segment).and_then(|segment| segment.find(from)).unwrap_or(0);
-        Follower { shared: Arc::clone(&self.shared), segment, block, from }
+        let segment = self.shared.segments.find(from).unwrap_or(0);
+        Follower { shared: Arc::clone(&self.shared), segment, block: None, from }
     }
 }
 
@@ -161,7 +186,8 @@ impl Reader {
 pub struct Follower {
     shared: Arc<Shared>,
     segment: u32,
-    block: u32,
+    /// The next block of the segment; none before the segment was looked at.
+    block: Option<u32>,
     from: u64,
 }
 
@@ -183,9 +209,11 @@ impl Follower {
             let Some(segment) = segments.segment(self.segment) else {
                 return Ok(None);
             };
-            if let Some((first, offset)) = segment.block(self.block) {
+            let blocks = self.shared.blocks(segment)?;
+            let at = self.block.unwrap_or_else(|| blocks.find(self.from).unwrap_or(0));
+            if let Some((first, offset)) = blocks.block(at) {
                 let mut records = self.shared.block(segment, first, offset)?;
-                self.block += 1;
+                self.block = Some(at + 1);
                 if records.last_seq() < self.from {
                     continue;
                 }
@@ -197,7 +225,7 @@ impl Follower {
                 return Ok(None);
             }
             self.segment += 1;
-            self.block = 0;
+            self.block = None;
         }
     }
 }

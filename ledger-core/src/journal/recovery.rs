@@ -54,8 +54,8 @@ pub(super) struct Survey {
 pub(super) struct Blocks {
     pub(super) number: u32,
     pub(super) first_seq: u64,
-    /// First sequence and offset of each.
-    pub(super) blocks: Vec<(u64, u64)>,
+    /// First sequence and offset of each; none of a segment that was not read.
+    pub(super) blocks: Option<Vec<(u64, u64)>>,
 }
 
 /// What a scan found.
@@ -76,6 +76,36 @@ pub(super) struct Scan {
     pub(super) last_good: (u64, usize),
     /// The last activated segment has its closing block.
     pub(super) closed: bool,
+}
+
+/// Where a scan begins: after so many segments, of which this is known.
+pub(super) struct Start {
+    /// Segments, from the first on, that are not read.
+    pub(super) segments: usize,
+    pub(super) last_seq: u64,
+    pub(super) last_at: i64,
+    pub(super) last_epoch: u32,
+    /// Hash that the next segment's header carries.
+    pub(super) chain: Hash,
+}
+
+impl Start {
+    /// With the first segment.
+    pub(super) const BEGINNING: Self =
+        Self { segments: 0, last_seq: 0, last_at: i64::MIN, last_epoch: 0, chain: NO_HASH };
+
+    /// With the newest segment in use, whose header is taken at its word for what was before it.
+    pub(super) fn newest(survey: &Survey) -> Self {
+        match survey.active.split_last() {
+            Some(((_, header, _), before)) => Self {
+                segments: before.len(),
+                last_seq: header.first_seq.saturating_sub(1),
+                chain: header.previous,
+                ..Self::BEGINNING
+            },
+            None => Self::BEGINNING,
+        }
+    }
 }
 
 /// Lists the directory and reads every segment's first page.
@@ -236,22 +266,31 @@ pub(super) fn open_keys(survey: &Survey, keys: &KeySource) -> Result<Option<Arc<
     }
 }
 
-/// Reads every block of every activated segment and folds every event.
-pub(super) fn scan(disk: &dyn Disk, dir: &Path, survey: &Survey, fold: &mut Fold<'_>) -> Result<Scan, JournalError> {
+/// Reads every block of every activated segment from `start` on and folds every event.
+pub(super) fn scan(
+    disk: &dyn Disk,
+    dir: &Path,
+    survey: &Survey,
+    start: &Start,
+    fold: &mut Fold<'_>,
+) -> Result<Scan, JournalError> {
     let mut scan = Scan {
-        last_seq: 0,
-        last_at: i64::MIN,
-        last_epoch: 0,
+        last_seq: start.last_seq,
+        last_at: start.last_at,
+        last_epoch: start.last_epoch,
         blocks: 0,
         events: 0,
         index: Vec::with_capacity(survey.active.len()),
         torn: None,
-        chain: NO_HASH,
+        chain: start.chain,
         end: 0,
         last_good: (0, PAGE),
         closed: false,
     };
-    for (at, (segment, header, hash)) in survey.active.iter().enumerate() {
+    for (segment, header, _) in survey.active.iter().take(start.segments) {
+        scan.index.push(Blocks { number: segment.number, first_seq: header.first_seq, blocks: None });
+    }
+    for (at, (segment, header, hash)) in survey.active.iter().enumerate().skip(start.segments) {
         if header.previous != scan.chain {
             let what = "the segment header does not continue the chain of hashes";
             return Err(JournalError::corrupt(&segment.path, 0, what));
@@ -365,7 +404,7 @@ fn scan_segment(
         }
     }
     scan.end = offset;
-    scan.index.push(Blocks { number: header.number, first_seq: header.first_seq, blocks });
+    scan.index.push(Blocks { number: header.number, first_seq: header.first_seq, blocks: Some(blocks) });
     Ok(())
 }
 

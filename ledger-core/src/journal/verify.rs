@@ -66,7 +66,7 @@ pub fn verify_on(
     if keys.master().is_some() {
         recovery::open_keys(&survey, &keys)?;
     }
-    let scan = recovery::scan(disk, dir, &survey, fold)?;
+    let scan = recovery::scan(disk, dir, &survey, &recovery::Start::BEGINNING, fold)?;
     Ok(VerifyReport {
         last_seq: scan.last_seq,
         last_at: scan.last_at,
@@ -93,7 +93,7 @@ pub fn read_keyring(dir: &Path, keys: &KeySource) -> Result<Arc<Keyring>, Journa
     recovery::open_keys(&survey, keys)?.ok_or_else(|| JournalError::Empty { dir: dir.to_owned() })
 }
 
-fn share_directory(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Lock>, JournalError> {
+pub(super) fn share_directory(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Lock>, JournalError> {
     let lock = disk.lock(dir, LockKind::Shared).map_err(JournalError::io(dir, 0, "look at the directory's lock"))?;
     lock.ok_or_else(|| JournalError::InUse { dir: dir.to_owned() })
 }

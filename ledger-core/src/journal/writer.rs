@@ -99,7 +99,7 @@ impl Journal {
         let disk = Arc::clone(&options.disk);
         let survey = recovery::survey(&*disk, &options.dir, Some(options.shard), Some(options.segment_bytes))?;
         let opened = recovery::open_keys(&survey, &keys)?;
-        let scan = recovery::scan(&*disk, &options.dir, &survey, fold)?;
+        let scan = recovery::scan(&*disk, &options.dir, &survey, &recovery::Start::BEGINNING, fold)?;
         for file in &survey.unfinished {
             disk.remove(file).map_err(JournalError::io(file, 0, "remove an unfinished segment"))?;
         }
@@ -147,17 +147,7 @@ impl Journal {
             found,
             next: in_use.saturating_add(1),
         };
-        for Blocks { number, first_seq, blocks } in &scan.index {
-            let last = *number == in_use;
-            let index = match survey.active.last() {
-                Some((_, header, _)) if last && !scan.closed => {
-                    SegmentIndex::with_room(*number, *first_seq, header.segment_bytes, blocks)
-                }
-                Some(_) | None => SegmentIndex::closed(*number, *first_seq, blocks),
-            };
-            push_segment(&shared, index)?;
-        }
-        shared.durable.store(scan.last_seq, Ordering::Release);
+        index_segments(&shared, &survey, &scan)?;
         let current = match survey.active.last() {
             Some((segment, header, _)) => {
                 let file = recovery::repair(&*disk, &options.dir, segment, &scan, access)?;
@@ -507,6 +497,23 @@ fn take_directory(disk: &dyn Disk, dir: &std::path::Path) -> Result<Box<dyn Lock
     drop(disk.create(&trial, Access::Buffered).map_err(refused)?);
     disk.remove(&trial).map_err(refused)?;
     Ok(lock)
+}
+
+/// Tells readers where the blocks stand that the scan saw, and that there are others.
+pub(super) fn index_segments(shared: &Shared, survey: &Survey, scan: &Scan) -> Result<(), JournalError> {
+    let in_use = survey.active.len();
+    for (at, Blocks { number, first_seq, blocks }) in scan.index.iter().enumerate() {
+        let index = match (blocks, survey.active.last()) {
+            (None, _) => SegmentIndex::unread(*number, *first_seq),
+            (Some(blocks), Some((_, header, _))) if at + 1 == in_use && !scan.closed => {
+                SegmentIndex::with_room(*number, *first_seq, header.segment_bytes, blocks)
+            }
+            (Some(blocks), _) => SegmentIndex::closed(*number, *first_seq, blocks),
+        };
+        push_segment(shared, index)?;
+    }
+    shared.durable.store(scan.last_seq, Ordering::Release);
+    Ok(())
 }
 
 fn push_segment(shared: &Shared, index: SegmentIndex) -> Result<(), JournalError> {
