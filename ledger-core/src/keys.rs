@@ -251,6 +251,12 @@ impl Keyring {
         first_16(blake3::keyed_hash(&self.fingerprint, pan_digits).as_bytes())
     }
 
+    /// A key of its own for another purpose, derived from the fingerprint key and so the same for ever. Each context is
+    /// a text that nothing else uses.
+    pub fn subkey(&self, context: &'static str) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(blake3::derive_key(context, &*self.fingerprint))
+    }
+
     /// A hash under a key derived from the fingerprint key, for keys of repeats: nobody outside can make two meet.
     pub fn keyed_hash(&self, text: &[u8]) -> [u8; 32] {
         *blake3::keyed_hash(&self.keyed_hash, text).as_bytes()

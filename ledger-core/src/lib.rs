@@ -10,4 +10,5 @@ pub mod journal;
 pub mod keys;
 pub mod limits;
 pub mod money;
+pub mod proof;
 pub mod time;
