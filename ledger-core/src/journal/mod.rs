@@ -4,6 +4,7 @@
 //! cut anything but a torn tail, and never go on after a failed write. `docs/journal-format.md` has the bytes.
 
 mod block;
+pub mod cut;
 mod error;
 pub mod file;
 mod format;
@@ -14,6 +15,7 @@ mod spares;
 mod stats;
 mod stopped;
 mod verify;
+mod walk;
 mod writer;
 
 use std::fmt;
@@ -30,6 +32,7 @@ pub use recovery::TornTail;
 pub use stats::Stats;
 pub use stopped::Stopped;
 pub use verify::{VerifyReport, read_keyring, verify, verify_on};
+pub use walk::{Each, Placed, Walked, WalkedSegment, walk};
 pub use writer::{Journal, Recovery};
 
 use crate::keys::{Keyring, MasterKey};

@@ -413,10 +413,10 @@ pub(super) fn block_tag(engine_id: &[u8; 16]) -> [u8; 8] {
     engine_id.first_chunk::<8>().copied().unwrap_or_default()
 }
 
-type Found = Result<(format::BlockHeader, Hash), &'static str>;
+pub(super) type Found = Result<(format::BlockHeader, Hash), &'static str>;
 
 /// Reads and checks the block at `offset`: the outer error is the disk's, the inner one says what is wrong.
-fn read_block(window: &mut Window<'_>, offset: u64) -> Result<Found, JournalError> {
+pub(super) fn read_block(window: &mut Window<'_>, offset: u64) -> Result<Found, JournalError> {
     if offset + PAGE as u64 > window.len {
         return Ok(Err("the segment ends without a closing block"));
     }
@@ -433,7 +433,7 @@ fn read_block(window: &mut Window<'_>, offset: u64) -> Result<Found, JournalErro
 }
 
 /// Judges what stands at the end of the last segment, from `offset` on: nothing, a torn write, or damage.
-fn tail(
+pub(super) fn tail(
     window: &mut Window<'_>,
     path: &Path,
     offset: u64,
@@ -503,7 +503,7 @@ pub(super) fn repair(
 }
 
 /// A segment read forwards, a piece ahead at a time.
-struct Window<'a> {
+pub(super) struct Window<'a> {
     file: &'a dyn SegmentFile,
     path: &'a Path,
     len: u64,
@@ -512,12 +512,12 @@ struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    fn new(file: &'a dyn SegmentFile, path: &'a Path, len: u64) -> Self {
+    pub(super) fn new(file: &'a dyn SegmentFile, path: &'a Path, len: u64) -> Self {
         Self { file, path, len, start: 0, bytes: Vec::new() }
     }
 
     /// `len` bytes from `offset`, which the caller keeps within the segment.
-    fn at(&mut self, offset: u64, len: usize) -> Result<&mut [u8], JournalError> {
+    pub(super) fn at(&mut self, offset: u64, len: usize) -> Result<&mut [u8], JournalError> {
         let held = offset >= self.start && offset + len as u64 <= self.start + self.bytes.len() as u64;
         if !held {
             let room = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
@@ -536,7 +536,7 @@ impl<'a> Window<'a> {
     }
 
     /// The last byte from `offset` on that is not zero.
-    fn last_nonzero(&mut self, offset: u64) -> Result<Option<u64>, JournalError> {
+    pub(super) fn last_nonzero(&mut self, offset: u64) -> Result<Option<u64>, JournalError> {
         let mut last = None;
         let mut at = offset;
         while at < self.len {
