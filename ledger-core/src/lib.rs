@@ -11,4 +11,5 @@ pub mod keys;
 pub mod limits;
 pub mod money;
 pub mod proof;
+pub mod snapshot;
 pub mod time;

@@ -8,7 +8,8 @@ mod tap_common;
 use std::collections::BTreeMap;
 
 use admin_common::*;
-use ledger_core::book::{PartnerVerdict, ReversalRequest, TapRequest, TapType};
+use ledger_core::book::snapshot::Entries;
+use ledger_core::book::{Book, PartnerVerdict, ReversalRequest, TapRequest, TapType};
 use ledger_core::event::posting::Ledger;
 use ledger_core::event::tap::{OriginalData, Trace, TraceId};
 use ledger_core::event::words::{Class, DecisionMode, Kind, State};
@@ -364,7 +365,47 @@ fn play(steps: Vec<Step>) -> Play {
     play
 }
 
+/// Entries in memory, as a file would give them back.
+struct Pieces(BTreeMap<u8, Vec<u8>>);
+
+impl Entries for Pieces {
+    fn read(&self, part: u8, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), String> {
+        let taken = self.0.get(&part).is_none_or(|bytes| each(bytes));
+        if taken { Ok(()) } else { Err(format!("part {part} does not read")) }
+    }
+}
+
+fn pieces(book: &Book) -> Pieces {
+    let mut pieces = BTreeMap::<u8, Vec<u8>>::new();
+    let written: Result<(), ()> = book.write_snapshot(&mut |part, bytes| {
+        pieces.entry(part).or_default().extend_from_slice(bytes);
+        Ok(())
+    });
+    written.expect("nothing refuses an entry");
+    Pieces(pieces)
+}
+
 proptest! {
+    #[test]
+    fn a_book_from_a_snapshot_goes_on_as_the_one_it_was_made_of(
+        steps in proptest::collection::vec((step(|| minor().boxed()), proptest::bool::weighted(0.3)), 1..60)
+    ) {
+        let mut play = Play::new();
+        for (step, restart) in steps {
+            play.step(step);
+            if restart {
+                let book = &mut play.town.world.book;
+                let again = Book::read_snapshot(&pieces(book)).expect("it was just written");
+                prop_assert_eq!(again.state_hash(), book.state_hash());
+                prop_assert_eq!(again.check(), Ok(()));
+                *book = again;
+            }
+            play.check();
+        }
+        play.undo();
+        prop_assert_eq!(play.town.world.replayed().state_hash(), play.town.world.book.state_hash());
+    }
+
     #[test]
     fn any_order_of_messages_keeps_the_books(
         steps in proptest::collection::vec(step(|| minor().boxed()), 1..60)

@@ -1,16 +1,16 @@
-//! Starting: the book is folded from the journal, a new epoch begins, what was being asked when the engine stopped
-//! is declined. All of it is durable before the first frame is read.
+//! Starting: the book is folded from the journal, from the newest snapshot on; a new epoch begins; what was being asked
+//! when the engine stopped is declined. All of it is durable before the first frame is read.
 
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 use bytes::BytesMut;
-use ledger_core::book::{Book, PartnerVerdict, Policy};
+use ledger_core::book::{PartnerVerdict, Policy};
 use ledger_core::event::Event;
 use ledger_core::event::admin::{LinkDefined, Started};
 use ledger_core::event::tap::{Reply, Said, TapDecided};
 use ledger_core::event::words::PartnerOutcome;
 use ledger_core::journal::{Journal, JournalError, KeySource, Options, Recovery};
-use ledger_core::time::Timestamp;
+use ledger_core::snapshot::Folded;
 use std::borrow::Cow;
 
 use super::codes::{CodeContext, de39};
@@ -45,11 +45,9 @@ impl Engine {
         policy: Policy,
         settings: Settings,
     ) -> Result<(Self, Recovery), RecoveryError> {
-        let mut book = Book::default();
-        let (journal, recovery) = Journal::open(options, keys, &mut |record| {
-            let event = Event::decode(record.payload).map_err(|e| e.to_string())?;
-            book.apply(record.seq, Timestamp(record.at), &event).map_err(|e| e.to_string())
-        })?;
+        let mut folded = Folded::default();
+        let (journal, recovery) = Journal::open_from(options, keys, &mut folded)?;
+        let Folded(book) = folded;
         let keyring = std::sync::Arc::clone(journal.keyring());
         let engine = Self {
             book,

@@ -79,6 +79,11 @@ impl Authorizations {
         (0u32..).zip(self.rows.iter()).filter(|(_, row)| row.is_live()).map(|(at, row)| self.read(at, row))
     }
 
+    /// In the order of their numbers.
+    pub(super) fn in_order(&self) -> impl Iterator<Item = Authorization> + '_ {
+        self.numbers.rows().filter_map(|at| self.rows.get(at).map(|row| self.read(at, row)))
+    }
+
     pub(super) fn is_open(&self, no: No) -> bool {
         self.row(no).is_some_and(|(_, row)| row.is_open())
     }

@@ -7,18 +7,32 @@ use super::paged::Numbers;
 use super::{Card, User, at};
 use crate::id::No;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Identities {
     /// Numbers are given to things of all kinds; the caller knows which kind it asks for and compares the id.
     numbers: Numbers,
     cards: Finder,
+    users: ByExternalId,
+}
+
+/// What external ids lead to.
+#[derive(Debug)]
+pub(super) struct ByExternalId {
     users: Finder,
+    /// Nobody outside knows it, so nobody can choose ids that meet in one bucket.
     seed: u64,
 }
 
-impl Default for Identities {
+impl Default for ByExternalId {
     fn default() -> Self {
-        Self { numbers: Numbers::default(), cards: Finder::default(), users: Finder::default(), seed: seed() }
+        Self { users: Finder::default(), seed: seed() }
+    }
+}
+
+impl ByExternalId {
+    /// Adds a user.
+    pub(super) fn add(&mut self, index: u32, partner: u32, external_id: &str) {
+        self.users.insert(index, external_hash(self.seed, partner, external_id));
     }
 }
 
@@ -52,12 +66,17 @@ impl Identities {
     /// Adds the newest card.
     pub(super) fn add_card(&mut self, no: No, index: u32, fingerprint: &[u8; 16]) {
         self.name(no, index);
+        self.find_card(index, fingerprint);
+    }
+
+    /// A card is found by its fingerprint from here on.
+    pub(super) fn find_card(&mut self, index: u32, fingerprint: &[u8; 16]) {
         self.cards.insert(index, spread_key(fingerprint));
     }
 
     /// The partner's user with this external id.
     pub(super) fn user(&self, partner: u32, external_id: &str, users: &[User]) -> Option<u32> {
-        let mut rows = self.users.rows(external_hash(self.seed, partner, external_id));
+        let mut rows = self.users.users.rows(external_hash(self.users.seed, partner, external_id));
         let is_theirs = |user: &User| user.partner == partner && user.external_id == external_id;
         rows.find(|index| at(users, *index).is_some_and(is_theirs))
     }
@@ -65,7 +84,12 @@ impl Identities {
     /// Adds the newest user.
     pub(super) fn add_user(&mut self, no: No, index: u32, partner: u32, external_id: &str) {
         self.name(no, index);
-        self.users.insert(index, external_hash(self.seed, partner, external_id));
+        self.users.add(index, partner, external_id);
+    }
+
+    /// Takes what external ids lead to, made elsewhere.
+    pub(super) fn take_users(&mut self, users: ByExternalId) {
+        self.users = users;
     }
 }
 

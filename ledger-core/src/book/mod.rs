@@ -7,6 +7,7 @@ mod apply_admin;
 mod apply_tap;
 mod authorization;
 mod authorizations;
+mod canonical;
 mod command;
 mod commands;
 mod convert;
@@ -20,6 +21,7 @@ mod paged;
 mod repeats;
 mod reversal;
 mod row;
+pub mod snapshot;
 mod tap;
 mod warm;
 
@@ -73,6 +75,10 @@ impl Default for Policy {
     }
 }
 
+type Users = Vec<User>;
+type Transfers = HashMap<No, TransferRecord>;
+type Quotes = HashMap<No, Quote>;
+
 /// The state of the shard.
 #[derive(Debug, Default)]
 pub struct Book {
@@ -84,14 +90,14 @@ pub struct Book {
 
     links: Vec<Link>,
     partners: Vec<Partner>,
-    users: Vec<User>,
+    users: Users,
     accounts: Vec<Account>,
     pools: Vec<Pool>,
     cards: Vec<Card>,
     keys: BTreeMap<No, ApiKey>,
-    transfers: HashMap<No, TransferRecord>,
+    transfers: Transfers,
     rates: BTreeMap<(Currency, Currency), RateEntry>,
-    quotes: HashMap<No, Quote>,
+    quotes: Quotes,
     quote_queue: VecDeque<No>,
     off_ramps: HashMap<No, OffRamp>,
     general: BTreeMap<(Ledger, Currency), i64>,

@@ -209,6 +209,11 @@ impl Numbers {
         }
     }
 
+    /// Every row, in the order of the numbers.
+    pub(super) fn rows(&self) -> impl Iterator<Item = u32> + '_ {
+        self.pages.iter().flatten().flat_map(|page| page.rows.iter().copied()).filter(|row| *row != NONE)
+    }
+
     /// Every row whose number leaves `rest` when divided by `step`: one look for each `step` numbers given out.
     pub(super) fn in_steps(&self, rest: No, step: No) -> impl Iterator<Item = u32> + '_ {
         let end = self.pages.len() as u64 * NUMBERS;

@@ -92,6 +92,24 @@ impl Entry {
         (self.no, self.content) = (words(*no), words(u64::from(*content)));
     }
 
+    fn bytes(&self) -> [u8; size_of::<Self>()] {
+        let Self { key, seq, no, until, content } = self;
+        let words = seq.iter().chain(no).chain(until).chain(content).flat_map(|word| word.to_le_bytes());
+        let mut bytes = [0; size_of::<Self>()];
+        bytes.iter_mut().zip(key.iter().copied().chain(words)).for_each(|(to, from)| *to = from);
+        bytes
+    }
+
+    fn of_bytes(bytes: [u8; size_of::<Self>()]) -> Self {
+        let mut entry = Self { key: [0; 16], seq: [0; 4], no: [0; 3], until: [0; 4], content: [0; 2] };
+        let Self { key, seq, no, until, content } = &mut entry;
+        let (first, rest) = bytes.split_at(key.len());
+        key.copy_from_slice(first);
+        let words = seq.iter_mut().chain(no).chain(until).chain(content);
+        words.zip(rest.as_chunks().0).for_each(|(to, from)| *to = u16::from_le_bytes(*from));
+        entry
+    }
+
     fn seq(&self) -> u64 {
         whole(self.seq) >> FLAG_BITS
     }
@@ -207,6 +225,25 @@ impl Repeats {
         }
     }
 
+    /// Every entry as a snapshot has it, in the order in which they came: its bytes, and whether it is an advice's.
+    pub(super) fn write<E>(&self, mut each: impl FnMut(bool, &[u8]) -> Result<(), E>) -> Result<(), E> {
+        for (advice, window) in [(false, &self.requests), (true, &self.advices)] {
+            for entry in window.queue.iter() {
+                each(advice, &entry.bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the entry that these bytes begin with behind those of its lifetime.
+    pub(super) fn read(&mut self, advice: bool, from: &mut &[u8]) -> Option<()> {
+        let (bytes, rest) = from.split_first_chunk()?;
+        *from = rest;
+        let window = if advice { &mut self.advices } else { &mut self.requests };
+        window.push(Entry::of_bytes(*bytes));
+        Some(())
+    }
+
     /// Folds the entries into a hash, in the order in which they came.
     pub(super) fn hash_into(&self, hasher: &mut blake3::Hasher) {
         for window in [&self.requests, &self.advices] {
@@ -254,6 +291,8 @@ mod tests {
             let repeat = Repeat { no: (1 << 48) - 1 - at as u64, seq: (1 << 56) - 1, content: u32::MAX, flags };
             let entry = Entry::new([9; 16], &repeat, Timestamp(-5));
             assert_eq!((entry.repeat(), entry.until()), (repeat, Timestamp(-5)));
+            assert_eq!(Entry::of_bytes(entry.bytes()).bytes(), entry.bytes());
+            assert_eq!(Entry::of_bytes(entry.bytes()).repeat(), repeat);
         }
     }
 

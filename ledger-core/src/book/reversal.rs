@@ -329,6 +329,11 @@ impl UnmatchedTable {
         if self.queue.len() >= MAX_UNMATCHED_REVERSALS {
             self.drop_oldest();
         }
+        self.put(unmatched, now.plus_us(UNMATCHED_RETENTION_US));
+    }
+
+    /// Adds one behind the others.
+    pub(super) fn put(&mut self, unmatched: Unmatched, until: Timestamp) {
         let place = self.dropped + self.queue.len() as u64;
         if let Some(o) = unmatched.by_original {
             name(&mut self.by_original, (unmatched.fingerprint, o.stan, o.transmitted), place, o);
@@ -336,7 +341,7 @@ impl UnmatchedTable {
         if let Some(t) = unmatched.by_trace {
             name(&mut self.by_trace, (unmatched.fingerprint, t.reference), place, t.settlement);
         }
-        self.queue.push_back((now.plus_us(UNMATCHED_RETENTION_US), unmatched));
+        self.queue.push_back((until, unmatched));
     }
 
     pub(super) fn matches(&self, fingerprint: &[u8; 16], class: Class, trace: &Trace) -> bool {
@@ -370,6 +375,11 @@ impl UnmatchedTable {
                 forget(&mut self.by_trace, &(gone.fingerprint, t.reference), place);
             }
         }
+    }
+
+    /// Oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &(Timestamp, Unmatched)> {
+        self.queue.iter()
     }
 
     pub(super) fn hash_into(&self, hasher: &mut blake3::Hasher) {

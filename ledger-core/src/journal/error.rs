@@ -102,6 +102,51 @@ pub enum JournalError {
         /// The newest version this program reads.
         supported: u16,
     },
+    /// A snapshot's bytes are not what was written. A start passes it over: it is made of the journal.
+    #[error("{}: the snapshot is damaged at offset {offset}: {what}: delete the file, the engine makes another", file.display())]
+    DamagedSnapshot {
+        /// The snapshot.
+        file: PathBuf,
+        /// Where the damaged head, table or piece starts.
+        offset: u64,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// A snapshot that is whole is not one of this journal.
+    #[error("{}: at offset {offset}: {what}: put back this journal's own segments, or delete the snapshot if it came here by mistake", file.display())]
+    ForeignSnapshot {
+        /// The snapshot.
+        file: PathBuf,
+        /// Where the field stands that does not fit.
+        offset: u64,
+        /// What does not fit.
+        what: &'static str,
+    },
+    /// A snapshot was written by a later version of this program.
+    #[error("{}: at offset {offset}: snapshot format {found}, and this version reads up to {supported}: run the version that wrote it or a later one, or delete the snapshot", file.display())]
+    NewerSnapshot {
+        /// The snapshot.
+        file: PathBuf,
+        /// Where the version stands.
+        offset: u64,
+        /// The version it names.
+        found: u16,
+        /// The newest version this program reads.
+        supported: u16,
+    },
+    /// A snapshot covers more than there is: the journal lost its end.
+    #[error("{}: the snapshot covers segment {segment} and events up to {last_seq}, and the journal ends before: it lost its end; restore its segments from a copy, or give up what is lost with `auth-engine journal cut`", file.display())]
+    SnapshotAhead {
+        /// The snapshot.
+        file: PathBuf,
+        /// The last segment it covers.
+        segment: u32,
+        /// The last event it covers.
+        last_seq: u64,
+    },
+    /// Whoever asked for it gave it up.
+    #[error("given up before it was whole")]
+    Abandoned,
     /// The master key is not the one that wrapped this journal's keys.
     #[error("{}: at offset {offset}: the master key is not the one this journal was made with: point the configuration at that one", file.display())]
     WrongMasterKey {
@@ -192,11 +237,16 @@ impl JournalError {
             | Self::MissingSegment { .. }
             | Self::ForeignSegment { .. }
             | Self::ForeignShard { .. }
+            | Self::DamagedSnapshot { .. }
+            | Self::ForeignSnapshot { .. }
+            | Self::SnapshotAhead { .. }
             | Self::Fold { .. } => true,
             Self::InUse { .. }
             | Self::NotWritable { .. }
             | Self::Io { .. }
             | Self::NewerFormat { .. }
+            | Self::NewerSnapshot { .. }
+            | Self::Abandoned
             | Self::WrongMasterKey { .. }
             | Self::MasterKeyAbsent { .. }
             | Self::Empty { .. }

@@ -28,34 +28,34 @@ pub(super) const AT_KEYS: u64 = 96;
 pub(super) type Hash = [u8; 32];
 
 /// A bounds-checked reader of little-endian fields.
-struct Fields<'a> {
-    rest: &'a [u8],
+pub(super) struct Fields<'a> {
+    pub(super) rest: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
-    fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(super) fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (head, rest) = self.rest.split_first_chunk::<N>()?;
         self.rest = rest;
         Some(*head)
     }
 
-    fn u8(&mut self) -> Option<u8> {
+    pub(super) fn u8(&mut self) -> Option<u8> {
         self.bytes::<1>().map(|[byte]| byte)
     }
 
-    fn u16(&mut self) -> Option<u16> {
+    pub(super) fn u16(&mut self) -> Option<u16> {
         self.bytes().map(u16::from_le_bytes)
     }
 
-    fn u32(&mut self) -> Option<u32> {
+    pub(super) fn u32(&mut self) -> Option<u32> {
         self.bytes().map(u32::from_le_bytes)
     }
 
-    fn u64(&mut self) -> Option<u64> {
+    pub(super) fn u64(&mut self) -> Option<u64> {
         self.bytes().map(u64::from_le_bytes)
     }
 
-    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+    pub(super) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (head, rest) = self.rest.split_at_checked(len)?;
         self.rest = rest;
         Some(head)
@@ -137,7 +137,7 @@ pub(super) fn write_segment_header(header: &SegmentHeader, page: &mut [u8]) {
     page.copy_from_slice(&bytes);
 }
 
-fn header_page_crc(page: &[u8]) -> u32 {
+pub(super) fn header_page_crc(page: &[u8]) -> u32 {
     let (before, after) = (page.get(..12).unwrap_or_default(), page.get(16..).unwrap_or_default());
     crc32c::crc32c_append(crc32c::crc32c(before), after)
 }

@@ -11,6 +11,7 @@ mod format;
 mod index;
 mod reader;
 mod recovery;
+mod snapshot;
 mod spares;
 mod stats;
 mod stopped;
@@ -27,8 +28,9 @@ use zeroize::Zeroizing;
 
 pub use error::JournalError;
 pub use format::{FORMAT, Record};
-pub use reader::{BlockRecords, Follower, OwnedRecord, Reader};
+pub use reader::{After, BlockRecords, Follower, OwnedRecord, Reader};
 pub use recovery::TornTail;
+pub use snapshot::{Snapshot, SnapshotHead, SnapshotWriter, list_snapshots, snapshot_name};
 pub use stats::Stats;
 pub use stopped::Stopped;
 pub use verify::{VerifyReport, read_keyring, verify, verify_on};
@@ -130,6 +132,41 @@ impl fmt::Debug for Options {
             .field("max_batch_bytes", &self.max_batch_bytes)
             .field("spares", &self.spares)
             .finish_non_exhaustive()
+    }
+}
+
+/// What the journal is folded into when it is opened.
+pub trait Folding {
+    /// The version of snapshots' entries it reads; none when it wants every event.
+    fn content(&self) -> Option<u16>;
+
+    /// Becomes the state that a snapshot holds. After an error it is what it was before.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::read`].
+    fn restore(&mut self, snapshot: &Snapshot) -> Result<(), JournalError>;
+
+    /// Takes the next event.
+    ///
+    /// # Errors
+    /// What it does not fold for.
+    fn fold(&mut self, record: Record<'_>) -> Result<(), String>;
+}
+
+/// Every event from the first on.
+struct EveryEvent<'a, 'b>(&'a mut recovery::Fold<'b>);
+
+impl Folding for EveryEvent<'_, '_> {
+    fn content(&self) -> Option<u16> {
+        None
+    }
+
+    fn restore(&mut self, _: &Snapshot) -> Result<(), JournalError> {
+        Err(JournalError::Abandoned)
+    }
+
+    fn fold(&mut self, record: Record<'_>) -> Result<(), String> {
+        (self.0)(record)
     }
 }
 

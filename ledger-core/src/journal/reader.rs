@@ -3,13 +3,13 @@
 //! It must never read a block that is not durable, never write, and never hold what the writer waits for.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::JournalError;
 use super::file::{Access, Disk, PAGE, SegmentFile};
-use super::format::{self, BlockHeader, Kind, Record, Records};
+use super::format::{self, BlockHeader, HeaderPage, Kind, Record, Records};
 use super::index::{BlockIndex, SegmentIndex, Segments};
 use super::segment_name;
 
@@ -133,6 +133,21 @@ impl Shared {
     }
 }
 
+/// What stands at the end of a closed segment, as the header of the next one tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct After {
+    /// The engine's random id.
+    pub engine_id: [u8; 16],
+    /// The shard.
+    pub shard: u8,
+    /// The closed segment.
+    pub segment: u32,
+    /// Sequence of its last event.
+    pub last_seq: u64,
+    /// Hash of its closing block.
+    pub chain: [u8; 32],
+}
+
 /// Reads durable events from any thread. Cheap to clone.
 #[derive(Clone)]
 pub struct Reader {
@@ -173,6 +188,50 @@ impl Reader {
         });
         let path = || self.shared.dir.join(segment_name(segment.number));
         found.ok_or_else(|| JournalError::corrupt(&path(), offset, "a block lacks one of its events"))
+    }
+
+    /// The disk it reads from.
+    pub fn disk(&self) -> &dyn Disk {
+        &*self.shared.disk
+    }
+
+    /// The directory of the segments.
+    pub fn dir(&self) -> &Path {
+        &self.shared.dir
+    }
+
+    /// Segments with their closing block, whose successor is in use.
+    pub fn closed_segments(&self) -> u32 {
+        self.shared.segments.len().saturating_sub(1)
+    }
+
+    /// Sequence of the first event of a segment, the first of which is 1; none when it is not in use.
+    pub fn first_seq_of(&self, segment: u32) -> Option<u64> {
+        self.shared.segments.segment(segment.checked_sub(1)?).map(|found| found.first_seq)
+    }
+
+    /// The end of a closed segment, 1 for the first; `None` when there is none of that number.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`] and [`JournalError::Corrupt`] when the disk does not give back what was written.
+    pub fn after(&self, segment: u32) -> Result<Option<After>, JournalError> {
+        if segment == 0 || segment > self.closed_segments() {
+            return Ok(None);
+        }
+        let path = self.shared.dir.join(segment_name(segment + 1));
+        let mut page = vec![0; PAGE];
+        let file = self.shared.file(segment + 1)?;
+        file.read_at(0, &mut page).map_err(JournalError::io(&path, 0, "read a segment header"))?;
+        if !matches!(format::read_segment_header(&page), HeaderPage::Good(_)) {
+            // As with blocks: what was written past the page cache may not be in it.
+            file.forget(0, PAGE as u64);
+            file.read_at(0, &mut page).map_err(JournalError::io(&path, 0, "read a segment header"))?;
+        }
+        let HeaderPage::Good(header) = format::read_segment_header(&page) else {
+            return Err(JournalError::corrupt(&path, 0, "the segment header cannot be read"));
+        };
+        let (engine_id, shard, chain) = (header.engine_id, header.shard, header.previous);
+        Ok(Some(After { engine_id, shard, segment, last_seq: header.first_seq.saturating_sub(1), chain }))
     }
 
     /// A cursor over durable blocks, from the one that holds `from` on.

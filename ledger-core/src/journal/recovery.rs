@@ -10,7 +10,8 @@ use std::sync::Arc;
 use super::error::JournalError;
 use super::file::{Access, AlignedBuf, DIRECT_TRIAL, Disk, PAGE, SegmentFile, WRITABLE_TRIAL};
 use super::format::{self, AT_ENGINE, AT_KEYS, AT_SHARD, AT_VERSION, Hash, HeaderPage, Kind, NO_HASH, SegmentHeader};
-use super::{KeySource, segment_name, segment_number};
+use super::snapshot::{AT_CONTENT, Place, Snapshot, UNFINISHED, list_snapshots};
+use super::{Folding, KeySource, segment_name, segment_number};
 use crate::keys::{KeyError, Keyring};
 
 /// Bytes read ahead while scanning.
@@ -108,6 +109,70 @@ impl Start {
     }
 }
 
+/// The newest snapshot that the caller's state can be taken from, and the reading that is left after it. Damaged ones
+/// are passed over and named: all they say is in the journal. One that is whole and does not fit is refused.
+pub(super) fn restore(
+    disk: &dyn Disk,
+    dir: &Path,
+    survey: &Survey,
+    state: &mut dyn Folding,
+    passed_over: &mut Vec<String>,
+) -> Result<(Start, Option<PathBuf>), JournalError> {
+    let Some(content) = state.content() else {
+        return Ok((Start::BEGINNING, None));
+    };
+    for (number, path) in list_snapshots(disk, dir)? {
+        let restored = Snapshot::open(disk, &path).and_then(|snapshot| {
+            let start = fitting(survey, &snapshot, number)?;
+            match snapshot.head().content.cmp(&content) {
+                std::cmp::Ordering::Less => Ok(None),
+                std::cmp::Ordering::Equal => state.restore(&snapshot).map(|()| Some(start)),
+                std::cmp::Ordering::Greater => Err(JournalError::NewerSnapshot {
+                    file: path.clone(),
+                    offset: AT_CONTENT,
+                    found: snapshot.head().content,
+                    supported: content,
+                }),
+            }
+        });
+        match restored {
+            Ok(Some(start)) => return Ok((start, Some(path))),
+            Ok(None) => passed_over.push(format!("{}: of an earlier version of this program", path.display())),
+            Err(damaged @ JournalError::DamagedSnapshot { .. }) => passed_over.push(damaged.to_string()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((Start::BEGINNING, None))
+}
+
+/// Where reading goes on after a snapshot, if it is one of this journal.
+fn fitting(survey: &Survey, snapshot: &Snapshot, number: u32) -> Result<Start, JournalError> {
+    let head = snapshot.head();
+    let segments = usize::try_from(head.segment).unwrap_or(usize::MAX);
+    if head.segment != number || segments == 0 {
+        return Err(snapshot.foreign(Place::Segment, "the head tells another segment than the name"));
+    }
+    if let Some((_, first, _)) = survey.active.first()
+        && (first.engine_id != head.engine_id || first.shard != head.shard)
+    {
+        return Err(snapshot.foreign(Place::Engine, "a snapshot of another engine or shard"));
+    }
+    let Some((_, next, _)) = survey.active.get(segments) else {
+        let (file, last_seq) = (snapshot.path().to_owned(), head.last_seq);
+        return Err(JournalError::SnapshotAhead { file, segment: head.segment, last_seq });
+    };
+    if next.previous != head.chain || next.first_seq != head.last_seq.saturating_add(1) {
+        return Err(snapshot.foreign(Place::Chain, "the snapshot does not match the journal's chain of hashes"));
+    }
+    Ok(Start {
+        segments,
+        last_seq: head.last_seq,
+        last_at: head.last_at,
+        last_epoch: head.last_epoch,
+        chain: head.chain,
+    })
+}
+
 /// Lists the directory and reads every segment's first page.
 pub(super) fn survey(
     disk: &dyn Disk,
@@ -165,11 +230,11 @@ pub(super) fn survey(
     Ok(survey)
 }
 
-/// A file that only this journal leaves behind: a segment before it is one, or a trial of the directory.
+/// A file that only this journal leaves behind: a segment or snapshot before it is one, or a trial of the directory.
 fn is_unfinished(name: &str) -> bool {
     let Some(stem) = name.strip_suffix(".tmp") else { return false };
     let segment = stem.len() == 10 && stem.bytes().all(|byte| byte.is_ascii_digit());
-    segment || [DIRECT_TRIAL, WRITABLE_TRIAL].contains(&name)
+    segment || [DIRECT_TRIAL, WRITABLE_TRIAL, UNFINISHED].contains(&name)
 }
 
 fn first_page(disk: &dyn Disk, segment: &Listed, spare_len: Option<u64>) -> Result<Vec<u8>, JournalError> {

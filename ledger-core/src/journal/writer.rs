@@ -17,7 +17,7 @@ use super::reader::{Reader, Shared};
 use super::recovery::{self, Blocks, Fold, Scan, Survey, TornTail};
 use super::spares::{KEPT, Maker, Spare, Spares};
 use super::stats::Stats;
-use super::{KeySource, Options, SyncMode, segment_name};
+use super::{EveryEvent, Folding, KeySource, Options, SyncMode, segment_name};
 use crate::keys::{Keyring, MAX_EPOCH};
 
 /// What opening a journal found and did.
@@ -33,8 +33,14 @@ pub struct Recovery {
     pub segments: u32,
     /// Blocks of events.
     pub blocks: u64,
-    /// Events folded.
+    /// Events folded, without those that the snapshot covers.
     pub events: u64,
+    /// The snapshot that was begun with.
+    pub snapshot: Option<PathBuf>,
+    /// The last event it covers, 0 without one.
+    pub snapshot_seq: u64,
+    /// Snapshots that could not be used, each with the reason.
+    pub passed_over: Vec<String>,
     /// Bytes of a torn tail that were zeroed, 0 when the last run ended well.
     pub cut_bytes: u64,
     /// Where the torn tail stood.
@@ -94,12 +100,26 @@ impl Journal {
     /// # Errors
     /// Every variant of [`JournalError`] that names the directory or a segment; nothing was changed then.
     pub fn open(options: Options, keys: KeySource, fold: &mut Fold<'_>) -> Result<(Self, Recovery), JournalError> {
+        Self::open_from(options, keys, &mut EveryEvent(fold))
+    }
+
+    /// [`Journal::open`] from the newest good snapshot on.
+    ///
+    /// # Errors
+    /// As [`Journal::open`]; and when a snapshot is whole and not of this journal, or covers more than there is.
+    pub fn open_from(
+        options: Options,
+        keys: KeySource,
+        state: &mut dyn Folding,
+    ) -> Result<(Self, Recovery), JournalError> {
         options.check()?;
         let lock = take_directory(&*options.disk, &options.dir)?;
         let disk = Arc::clone(&options.disk);
         let survey = recovery::survey(&*disk, &options.dir, Some(options.shard), Some(options.segment_bytes))?;
         let opened = recovery::open_keys(&survey, &keys)?;
-        let scan = recovery::scan(&*disk, &options.dir, &survey, &recovery::Start::BEGINNING, fold)?;
+        let mut passed_over = Vec::new();
+        let (start, snapshot) = recovery::restore(&*disk, &options.dir, &survey, state, &mut passed_over)?;
+        let scan = recovery::scan(&*disk, &options.dir, &survey, &start, &mut |record| state.fold(record))?;
         for file in &survey.unfinished {
             disk.remove(file).map_err(JournalError::io(file, 0, "remove an unfinished segment"))?;
         }
@@ -116,7 +136,8 @@ impl Journal {
                 (engine_id, Arc::new(keyring), true)
             }
         };
-        let recovery = recovered(&survey, &scan, created, direct);
+        let mut recovery = recovered(&survey, &scan, created, direct);
+        (recovery.snapshot, recovery.snapshot_seq, recovery.passed_over) = (snapshot, start.last_seq, passed_over);
         let journal = Self::assemble(options, access, lock, survey, scan, engine_id, keyring)?;
         Ok((journal, recovery))
     }
@@ -463,6 +484,9 @@ fn recovered(survey: &Survey, scan: &Scan, created: bool, direct: bool) -> Recov
         segments: u32::try_from(survey.active.len()).unwrap_or(u32::MAX),
         blocks: scan.blocks,
         events: scan.events,
+        snapshot: None,
+        snapshot_seq: 0,
+        passed_over: Vec::new(),
         cut_bytes: scan.torn.as_ref().map_or(0, |torn| torn.bytes),
         cut: scan.torn.clone(),
         created,
