@@ -5,6 +5,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::archive::ArchiveDamage;
+
 /// A refusal or a failure of the journal. All of them end the process with exit code 3.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -259,7 +261,10 @@ impl JournalError {
     }
 
     pub(crate) fn io(file: &Path, offset: u64, what: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { file: file.to_owned(), offset, what, source }
+        move |source| match ArchiveDamage::of(&source) {
+            Some(ArchiveDamage { file, offset, what }) => Self::corrupt(file, *offset, what),
+            None => Self::Io { file: file.to_owned(), offset, what, source },
+        }
     }
 
     pub(crate) fn corrupt(file: &Path, offset: u64, what: &'static str) -> Self {

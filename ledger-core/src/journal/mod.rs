@@ -3,6 +3,7 @@
 //! Events are opaque bytes here. Pure but for `file.rs`, which holds all IO; no clock, no randomness. It must never
 //! cut anything but a torn tail, and never go on after a failed write. `docs/journal-format.md` has the bytes.
 
+pub mod archive;
 mod block;
 pub mod cut;
 mod error;

@@ -96,6 +96,11 @@ impl World {
         book
     }
 
+    /// What was applied, as a journal has it.
+    pub fn applied(&self) -> &[(Timestamp, Vec<u8>)] {
+        &self.journal
+    }
+
     pub fn wait(&mut self, us: i64) {
         self.now = self.now.plus_us(us);
     }
