@@ -133,9 +133,10 @@ pub fn make(reader: &Reader, direct: bool, pace: &mut dyn FnMut(usize) -> bool) 
         chain: after.chain,
         state_hash: book.state_hash(),
     };
-    let mut writer = SnapshotWriter::begin(reader.disk(), reader.dir(), direct, pace)?;
-    book.write_snapshot(&mut |part, bytes| writer.entry(part, bytes))?;
-    let path = writer.finish(&head)?;
+    let path = write(reader, &book, &head, direct, pace).inspect_err(|_| {
+        // Half a snapshot on a full disk would only keep it full. The next start removes it as well.
+        SnapshotWriter::give_up(reader.disk(), reader.dir());
+    })?;
     for (_, old) in list_snapshots(reader.disk(), reader.dir())?.into_iter().skip(KEPT) {
         reader.disk().remove(&old).map_err(|source| JournalError::Io {
             file: old,
@@ -146,6 +147,18 @@ pub fn make(reader: &Reader, direct: bool, pace: &mut dyn FnMut(usize) -> bool) 
     }
     let (segment, last_seq, state_hash) = (head.segment, head.last_seq, head.state_hash);
     Ok(Some(Made { path, segment, last_seq, events: last_seq - covered, state_hash }))
+}
+
+fn write(
+    reader: &Reader,
+    book: &Book,
+    head: &SnapshotHead,
+    direct: bool,
+    pace: &mut dyn FnMut(usize) -> bool,
+) -> Result<PathBuf, JournalError> {
+    let mut writer = SnapshotWriter::begin(reader.disk(), reader.dir(), direct, pace)?;
+    book.write_snapshot(&mut |part, bytes| writer.entry(part, bytes))?;
+    writer.finish(head)
 }
 
 /// The book of the newest snapshot that reads and its last event; an empty one and 0 without any.

@@ -244,10 +244,10 @@ fn one_that_was_given_up_leaves_nothing_behind() {
     });
     assert!(matches!(given_up, Err(JournalError::Abandoned)));
     assert!(files(life.path()).is_empty());
+    assert!(!life.path().join("snapshot.tmp").exists());
     drop(journal);
     let (_, recovery, _) = open(life.path()).unwrap();
     assert_eq!((recovery.snapshot, recovery.passed_over.len()), (None, 0));
-    assert!(!life.path().join("snapshot.tmp").exists());
 }
 
 #[test]

@@ -235,6 +235,7 @@ impl Reader {
     fn journal(&mut self) -> Option<JournalConfig> {
         let segment = self.number("journal.segment");
         let archive = self.text("journal.archive_dir");
+        let recovery_time = self.span("journal.recovery_time");
         let dedup_window = self.span("journal.dedup_window");
         let dedup_max = self.number("journal.dedup_max");
         let max_batch = self.number("journal.max_batch");
@@ -253,6 +254,7 @@ impl Reader {
         Some(JournalConfig {
             segment,
             archive_dir: archive.filter(|text| !text.is_empty()).map(PathBuf::from),
+            recovery_time: recovery_time?,
             dedup_window: dedup_window?,
             dedup_max: dedup_max?,
             max_batch,

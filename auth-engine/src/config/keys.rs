@@ -70,6 +70,7 @@ pub(super) const KEYS: &[Key] = &[
     key("keys.master_file", Kind::Text, "master.key"),
     key("journal.segment", Kind::Size(MIB, 2 * GIB), "64MiB"),
     key("journal.archive_dir", Kind::Text, ""),
+    key("journal.recovery_time", Kind::Span(0, HOUR), "5s"),
     key("journal.dedup_window", Kind::Span(SECOND, 30 * DAY), "1h"),
     key("journal.dedup_max", Kind::Whole(1, 1_000_000_000), "50000000"),
     key("journal.max_batch", Kind::Size(64 * KIB, 64 * MIB), "1MiB"),

@@ -104,8 +104,10 @@ pub struct KeysConfig {
 pub struct JournalConfig {
     /// Bytes of a segment, a multiple of 4 KiB.
     pub segment: u64,
-    /// Where closed segments may have been moved to.
+    /// Where closed segments are moved to, and read from.
     pub archive_dir: Option<PathBuf>,
+    /// How long a start may take to replay before a snapshot is made.
+    pub recovery_time: Duration,
     /// How long requests are remembered as possible repeats.
     pub dedup_window: Duration,
     /// Most remembered entries.

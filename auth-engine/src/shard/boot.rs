@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::clock::{ShardClock, mono_us, wall_us};
 use super::data;
 use super::handle::{Rendered, ShardHandle, Write};
+use super::keeper::{self, Keeper};
 use super::meter::Meter;
 use super::publish::Publisher;
 use super::rebuilds::Rebuilds;
@@ -58,6 +59,7 @@ pub struct Running {
     sidecar: Option<JoinHandle<()>>,
     sidecar_stop: CancellationToken,
     feeder: Option<FeederHandle>,
+    keeper: Option<Keeper>,
 }
 
 /// The message spec a configuration or a journal names: embedded, or a file.
@@ -192,8 +194,12 @@ pub fn start(config: Config) -> Result<Running, Failure> {
     let (mut engine, recovery) =
         Engine::open(data::journal_options(&config), data::key_source(&config)?, policy(&config)?, settings)
             .map_err(|e| Failure::data(e.to_string()))?;
+    let replayed = began.elapsed();
     let last_at = Timestamp(recovery.last_at.max(0));
     let mut clock = ShardClock::start(last_at, wall_us(), mono_us(Instant::now()));
+    for why in &recovery.passed_over {
+        tracing::warn!("{why}; this start replays more instead");
+    }
     if let Some(cut) = &recovery.cut {
         tracing::warn!(?cut, bytes = recovery.cut_bytes, "a torn tail was cut: nothing in it was acknowledged");
     }
@@ -232,6 +238,14 @@ pub fn start(config: Config) -> Result<Running, Failure> {
     let sealed: Arc<dyn Requests> = Arc::new(SealedRequests::new(Arc::clone(&keyring), Box::new(cached(lookup))));
     let feeder = view.start(Box::new(JournalSource::new(reader.clone())), Arc::clone(&sealed));
     feeder.notify(engine.journal().durable_seq());
+    let keeping = keeper::Settings {
+        recovery_time: config.journal.recovery_time,
+        shelves: data::shelves(&config),
+        recovery: recovery.clone(),
+        took: replayed,
+    };
+    let keeper =
+        Keeper::start(reader.clone(), keeping).map_err(|e| Failure::data(format!("a thread cannot start: {e}")))?;
     let balances = Arc::new(Balances::new());
     let (handle, requests) = ShardHandle::new(SHARD_QUEUE);
     let (stop, stopping) = watch::channel(false);
@@ -300,6 +314,7 @@ pub fn start(config: Config) -> Result<Running, Failure> {
         sidecar: Some(sidecar),
         sidecar_stop,
         feeder: Some(feeder),
+        keeper: Some(keeper),
     })
 }
 
@@ -418,6 +433,10 @@ impl Running {
     /// # Errors
     /// Exit 3 when the shard had to stop by itself.
     pub fn stop(mut self) -> Result<(), Failure> {
+        // Before the directory is free for another process.
+        if let Some(keeper) = self.keeper.take() {
+            keeper.stop();
+        }
         let _ = self.stop.send(true);
         let result = match self.shard.take().map(JoinHandle::join) {
             Some(Ok(Ok(()))) | None => Ok(()),

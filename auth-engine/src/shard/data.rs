@@ -4,7 +4,9 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use ledger_core::journal::archive::Shelves;
 use ledger_core::journal::file::RealDisk;
 use ledger_core::journal::{self, KeySource, Options};
 use ledger_core::keys::MasterKey;
@@ -38,8 +40,17 @@ fn random<const N: usize>() -> Result<[u8; N], Failure> {
 pub fn journal_options(config: &Config) -> Options {
     let mut options = Options::new(journal_dir(&config.data_dir));
     options.segment_bytes = config.journal.segment;
+    if let Some(shelves) = shelves(config) {
+        options.disk = shelves;
+    }
     options.max_batch_bytes = usize::try_from(config.journal.max_batch).unwrap_or(options.max_batch_bytes);
     options
+}
+
+/// The disk on which archived segments are where they were; none without an archive.
+pub fn shelves(config: &Config) -> Option<Arc<Shelves>> {
+    let archive = config.journal.archive_dir.as_ref()?;
+    Some(Arc::new(Shelves::new(Arc::new(RealDisk), journal_dir(&config.data_dir), archive)))
 }
 
 /// Makes the data directory, and says in one line why it cannot be used.

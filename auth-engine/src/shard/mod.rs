@@ -8,6 +8,7 @@ pub mod data;
 pub mod handle;
 mod haste;
 mod inbox;
+mod keeper;
 pub mod meter;
 pub mod publish;
 pub mod rebuilds;

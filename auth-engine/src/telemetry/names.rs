@@ -41,6 +41,14 @@ pub const JOURNAL_BYTES: &str = "journal_bytes_total";
 pub const JOURNAL_SEGMENT_STALLS: &str = "journal_segment_stalls_total";
 /// Time the last recovery took, seconds.
 pub const JOURNAL_RECOVERY_SECONDS: &str = "journal_recovery_seconds";
+/// Time the last snapshot took.
+pub const JOURNAL_SNAPSHOT_SECONDS: &str = "journal_snapshot_seconds";
+/// The last event that the newest snapshot covers.
+pub const JOURNAL_SNAPSHOT_SEQUENCE: &str = "journal_snapshot_sequence";
+/// Snapshots and archived segments that failed.
+pub const JOURNAL_SNAPSHOT_FAILURES: &str = "journal_snapshot_failures_total";
+/// Closed segments moved to the archive.
+pub const JOURNAL_SEGMENTS_ARCHIVED: &str = "journal_segments_archived_total";
 /// Events the read model is behind the journal.
 pub const VIEW_LAG_EVENTS: &str = "view_lag_events";
 /// Available balance of a pool, in whole units of its currency.
@@ -85,6 +93,10 @@ pub(super) fn describe() {
     describe_counter!(JOURNAL_BYTES, Unit::Bytes, "Bytes written, padding included");
     describe_counter!(JOURNAL_SEGMENT_STALLS, Unit::Count, "Times no zeroed segment was ready");
     describe_gauge!(JOURNAL_RECOVERY_SECONDS, Unit::Seconds, "Time the last recovery took");
+    describe_gauge!(JOURNAL_SNAPSHOT_SECONDS, Unit::Seconds, "Time the last snapshot took");
+    describe_gauge!(JOURNAL_SNAPSHOT_SEQUENCE, Unit::Count, "Last event that the newest snapshot covers");
+    describe_counter!(JOURNAL_SNAPSHOT_FAILURES, Unit::Count, "Snapshots and archived segments that failed");
+    describe_counter!(JOURNAL_SEGMENTS_ARCHIVED, Unit::Count, "Closed segments moved to the archive");
     describe_gauge!(VIEW_LAG_EVENTS, Unit::Count, "Events the read model is behind");
     describe_gauge!(POOL_AVAILABLE, "Available balance, in whole units of the currency");
     describe_gauge!(POOL_HELD, "Held balance, in whole units of the currency");
@@ -135,6 +147,23 @@ pub fn journal_segment_stall() {
 /// Sets `journal_recovery_seconds`.
 pub fn journal_recovery(took: std::time::Duration) {
     gauge!(JOURNAL_RECOVERY_SECONDS).set(took.as_secs_f64());
+}
+
+/// Tells of a snapshot: `journal_snapshot_seconds`, `journal_snapshot_sequence`.
+pub fn snapshot_made(took: std::time::Duration, last_seq: u64) {
+    gauge!(JOURNAL_SNAPSHOT_SECONDS).set(took.as_secs_f64());
+    #[allow(clippy::cast_precision_loss)] // gauges are floats, for watching
+    gauge!(JOURNAL_SNAPSHOT_SEQUENCE).set(last_seq as f64);
+}
+
+/// Counts one `journal_snapshot_failures_total`.
+pub fn snapshot_failed() {
+    counter!(JOURNAL_SNAPSHOT_FAILURES).increment(1);
+}
+
+/// Counts one `journal_segments_archived_total`.
+pub fn segment_archived() {
+    counter!(JOURNAL_SEGMENTS_ARCHIVED).increment(1);
 }
 
 /// `view_lag_events`.

@@ -100,9 +100,10 @@ impl Shelves {
         let unfinished = self.archive.join(UNFINISHED);
         let to = self.disk.create(&unfinished, Access::Buffered);
         let to = to.map_err(JournalError::io(&unfinished, 0, "make an archived segment"))?;
-        compress(&*source, &from, len, &*to, &unfinished, pace)?;
+        let compressed = compress(&*source, &from, len, &*to, &unfinished, pace);
         drop(to);
-        self.compare(&*source, &from, len, &unfinished, pace)?;
+        let compared = compressed.and_then(|()| self.compare(&*source, &from, len, &unfinished, pace));
+        compared.inspect_err(|_| _ = self.disk.remove(&unfinished))?;
         let name = self.archive.join(archive_name(segment));
         self.disk.rename(&unfinished, &name).map_err(JournalError::io(&name, 0, "name an archived segment"))?;
         self.disk.sync_dir(&self.archive).map_err(JournalError::io(&self.archive, 0, "sync the archive"))?;

@@ -242,6 +242,11 @@ impl<'a> SnapshotWriter<'a> {
         Ok(Self { disk, dir, path, file, pieces: Vec::new(), part: 0, piece, aligned, offset: PAGE as u64, pace })
     }
 
+    /// Removes what was begun and not finished.
+    pub fn give_up(disk: &dyn Disk, dir: &Path) {
+        _ = disk.remove(&dir.join(UNFINISHED));
+    }
+
     /// Adds an entry. Those of a part come one after the other.
     ///
     /// # Errors
