@@ -197,6 +197,10 @@ pub fn start(config: Config) -> Result<Running, Failure> {
     let replayed = began.elapsed();
     let last_at = Timestamp(recovery.last_at.max(0));
     let mut clock = ShardClock::start(last_at, wall_us(), mono_us(Instant::now()));
+    if let Some(snapshot) = &recovery.snapshot {
+        let (covered, events) = (recovery.snapshot_seq, recovery.events);
+        tracing::info!(snapshot = %snapshot.display(), covered, events, "the replay begins with a snapshot");
+    }
     for why in &recovery.passed_over {
         tracing::warn!("{why}; this start replays more instead");
     }

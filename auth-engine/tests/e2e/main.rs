@@ -16,6 +16,7 @@ mod repeats;
 mod replies;
 mod reversals;
 mod smoke;
+mod snapshots;
 mod support;
 mod taps;
 mod trace;
