@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use ledger_core::book::Book;
 use ledger_core::event::Event;
-use ledger_core::journal::{JournalError, KeySource, verify};
+use ledger_core::journal::{JournalError, KeySource, verify_on};
 use ledger_core::time::Timestamp;
 
 use super::config::ConfigArgs;
@@ -49,7 +49,8 @@ fn run_verify(from: &ConfigArgs, json: bool) -> Outcome {
     let config = from.load()?;
     let dir = data::journal_dir(&config.data_dir);
     let mut book = Book::default();
-    let report = verify(&dir, KeySource::absent(), &mut |record| {
+    let disk = data::journal_options(&config).disk;
+    let report = verify_on(&*disk, &dir, KeySource::absent(), &mut |record| {
         let event = Event::decode(record.payload).map_err(|e| e.to_string())?;
         book.apply(record.seq, Timestamp(record.at), &event).map_err(|e| e.to_string())
     })
