@@ -10,6 +10,7 @@ pub mod demo;
 pub mod engine;
 pub mod partner;
 mod priority;
+pub mod proof;
 pub mod rest;
 pub mod shard;
 pub mod simulate;

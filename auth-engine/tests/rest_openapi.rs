@@ -31,7 +31,7 @@ fn every_call_of_the_contract_is_described() {
         get /v1/cards/{id}, patch /v1/cards/{id}, get /v1/authorizations, get /v1/authorizations/{id},
         get /v1/authorizations/{id}/events, get /v1/authorizations/{id}/trace, post /v1/sandbox/taps,
         get /healthz, get /readyz, get /metrics,
-        get /v1/system/state";
+        get /v1/system/state, get /v1/system/checkpoint";
     for call in calls.split(',') {
         let (method, path) = call.trim().split_once(' ').expect("method and path");
         let operation = &api["paths"][path][method];

@@ -1,6 +1,7 @@
 //! `auth-engine journal verify`: reads a stopped journal and says whether it holds. It never writes.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ledger_core::book::Book;
@@ -9,6 +10,7 @@ use ledger_core::journal::{JournalError, KeySource, verify_on};
 use ledger_core::time::Timestamp;
 
 use super::config::ConfigArgs;
+use super::prove::Audit;
 use super::{Failure, Outcome};
 use crate::shard::data;
 
@@ -24,7 +26,7 @@ pub struct Args {
 enum Command {
     /// Check chain, CRC, sequence and every invariant of the book; print the state hash
     #[command(
-        after_help = "Example:\n  auth-engine journal verify --data ./data --json\n\nThe engine must be stopped, or the directory a copy. Nothing is written. The state hash equals what\nGET /v1/system/state tells at the same last sequence. Exit 1 when something is wrong."
+        after_help = "Example:\n  auth-engine journal verify --data ./data --json\n\nThe engine must be stopped, or the directory a copy. Nothing is written. The state hash equals what\nGET /v1/system/state tells at the same last sequence. Exit 1 when something is wrong.\nSigned checkpoints are checked against it where the master key is at hand.\n\n  auth-engine journal verify --proof tap.proof --key journal.key\n\nchecks one proof, and needs nothing but the two."
     )]
     Verify {
         #[command(flatten)]
@@ -32,7 +34,15 @@ enum Command {
         /// JSON for machines
         #[arg(long)]
         json: bool,
+        /// Check this proof instead, offline: no data directory is looked at
+        #[arg(long, value_name = "FILE", requires = "key")]
+        proof: Option<PathBuf>,
+        /// The public key of the journal that the proof is of, or a file that holds it
+        #[arg(long, value_name = "KEY", requires = "proof")]
+        key: Option<String>,
     },
+    /// Prove one authorization to somebody who has no journal
+    Prove(super::prove::Args),
 }
 
 /// Runs the command.
@@ -41,7 +51,9 @@ enum Command {
 /// A [`Failure`] with the exit code and one line.
 pub fn run(args: Args) -> Outcome {
     match args.command {
-        Command::Verify { from, json } => run_verify(&from, json),
+        Command::Verify { proof: Some(proof), key, .. } => super::prove::verify(&proof, key.as_deref()),
+        Command::Verify { from, json, .. } => run_verify(&from, json),
+        Command::Prove(args) => super::prove::run(&args),
     }
 }
 
@@ -50,7 +62,9 @@ fn run_verify(from: &ConfigArgs, json: bool) -> Outcome {
     let dir = data::journal_dir(&config.data_dir);
     let mut book = Book::default();
     let disk = data::journal_options(&config).disk;
+    let mut signed = Audit::open(&config)?;
     let report = verify_on(&*disk, &dir, KeySource::absent(), &mut |record| {
+        signed.take(&record)?;
         let event = Event::decode(record.payload).map_err(|e| e.to_string())?;
         book.apply(record.seq, Timestamp(record.at), &event).map_err(|e| e.to_string())
     })
@@ -67,6 +81,7 @@ fn run_verify(from: &ConfigArgs, json: bool) -> Outcome {
         ("last_event_at", (report.events > 0).then(|| Timestamp(report.last_at).rfc3339()).into()),
         ("torn_tail", report.torn.is_some().into()),
         ("chain", hex(&report.chain).into()),
+        ("checkpoints", signed.finish(report.last_seq)?),
         ("partners", book.partners().len().into()),
         ("users", book.users().len().into()),
         ("accounts", book.accounts().len().into()),
@@ -94,7 +109,7 @@ fn run_verify(from: &ConfigArgs, json: bool) -> Outcome {
 }
 
 /// A directory that cannot be used is 3, damage is 1.
-fn failure(error: JournalError) -> Failure {
+pub(super) fn failure(error: JournalError) -> Failure {
     if error.is_damage() { Failure::no(error.to_string()) } else { Failure::data(error.to_string()) }
 }
 

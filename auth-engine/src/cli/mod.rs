@@ -9,6 +9,7 @@ pub mod demo;
 pub mod encode;
 pub mod journal;
 pub mod keys;
+pub mod prove;
 pub mod serve;
 pub mod simulate;
 pub mod spec;

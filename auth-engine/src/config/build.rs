@@ -239,6 +239,7 @@ impl Reader {
         let dedup_window = self.span("journal.dedup_window");
         let dedup_max = self.number("journal.dedup_max");
         let max_batch = self.number("journal.max_batch");
+        let checkpoint_interval = self.span("journal.checkpoint_interval");
         let (segment, max_batch) = (segment?, max_batch?);
         for (path, bytes) in [("journal.segment", segment), ("journal.max_batch", max_batch)] {
             if !bytes.is_multiple_of(PAGE) {
@@ -258,6 +259,7 @@ impl Reader {
             dedup_window: dedup_window?,
             dedup_max: dedup_max?,
             max_batch,
+            checkpoint_interval: checkpoint_interval?,
         })
     }
 

@@ -74,6 +74,7 @@ pub(super) const KEYS: &[Key] = &[
     key("journal.dedup_window", Kind::Span(SECOND, 30 * DAY), "1h"),
     key("journal.dedup_max", Kind::Whole(1, 1_000_000_000), "50000000"),
     key("journal.max_batch", Kind::Size(64 * KIB, 64 * MIB), "1MiB"),
+    key("journal.checkpoint_interval", Kind::Span(0, DAY), "60s"),
     key("authorization.hold_lifetime", Kind::Span(SECOND, 365 * DAY), "168h"),
     key("authorization.preauthorization_lifetime", Kind::Span(SECOND, 365 * DAY), "720h"),
     key("partner.decision_timeout", Kind::Span(50, 60 * SECOND), "500ms"),

@@ -114,6 +114,8 @@ pub struct JournalConfig {
     pub dedup_max: u64,
     /// Most bytes of one batch, a multiple of 4 KiB, at most a quarter of a segment.
     pub max_batch: u64,
+    /// How often the tree over all events is signed, when there are new ones; zero for never.
+    pub checkpoint_interval: Duration,
 }
 
 /// `[authorization]`.

@@ -44,6 +44,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
+use crate::proof::Latest;
 use crate::shard::handle::ShardHandle;
 use crate::view::View;
 use crate::view::docs::{AccountDoc, PoolDoc};
@@ -102,6 +103,8 @@ pub struct App {
     pub health: Arc<Health>,
     /// The requests that are worked on.
     pub calls: Arc<Calls>,
+    /// What of the journal was signed last.
+    pub checkpoint: Arc<Latest>,
 }
 
 /// What never changes of an account, so that its balance is read without asking the shard.

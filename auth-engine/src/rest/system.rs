@@ -89,7 +89,7 @@ pub(super) fn open_routes() -> OpenApiRouter<Sidecar> {
 }
 
 pub(super) fn routes() -> OpenApiRouter<Sidecar> {
-    OpenApiRouter::new().routes(routes!(state))
+    OpenApiRouter::new().routes(routes!(state)).routes(routes!(checkpoint))
 }
 
 /// Whether the process answers.
@@ -157,4 +157,12 @@ async fn state(caller: Caller, State(sidecar): State<Sidecar>) -> Result<Respons
             Ok(SystemState { last_sequence: book.last_seq(), state_hash })
         })
         .await
+}
+
+/// The newest signed checkpoint of the journal, for a witness to keep; 404 before the first.
+#[utoipa::path(get, path = "/v1/system/checkpoint", tag = "system", responses((status = 200, body = String, content_type = "text/plain", description = "A signed note: docs/proofs.md")))]
+async fn checkpoint(caller: Caller, State(sidecar): State<Sidecar>) -> Result<Response, Problem> {
+    caller.operator()?;
+    let note = sidecar.app.checkpoint.note().ok_or_else(|| Problem::not_found("a checkpoint"))?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], note).into_response())
 }

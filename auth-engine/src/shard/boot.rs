@@ -27,6 +27,8 @@ use crate::cli::Failure;
 use crate::config::Config;
 use crate::engine::{Engine, LinkSetup, Settings as EngineSettings};
 use crate::partner::AddressPolicy;
+use crate::proof::Checkpoints;
+use crate::proof::maker::MakerHandle;
 use crate::rest::balances::Balances;
 use crate::rest::{self, App, Health, LinkTarget};
 use crate::switch::PollClock;
@@ -60,6 +62,7 @@ pub struct Running {
     sidecar_stop: CancellationToken,
     feeder: Option<FeederHandle>,
     keeper: Option<Keeper>,
+    _maker: MakerHandle,
 }
 
 /// The message spec a configuration or a journal names: embedded, or a file.
@@ -208,6 +211,7 @@ pub fn start(config: Config) -> Result<Running, Failure> {
         tracing::warn!(?cut, bytes = recovery.cut_bytes, "a torn tail was cut: nothing in it was acknowledged");
     }
     let view = open_view(&config, recovery.last_seq)?;
+    let checkpoints = Checkpoints::open(&config, &engine.journal().reader(), engine.keyring())?;
 
     // Then the addresses.
     let rest_listener = TcpListener::bind(config.rest.listen).map_err(|why| {
@@ -293,7 +297,10 @@ pub fn start(config: Config) -> Result<Running, Failure> {
             })
         })
         .collect::<Result<Vec<_>, Failure>>()?;
+    let latest_checkpoint = checkpoints.latest();
+    let maker = checkpoints.start(reader.clone()).map_err(thread_failed)?;
     let app = App {
+        checkpoint: latest_checkpoint,
         shard: handle,
         view,
         balances,
@@ -319,6 +326,7 @@ pub fn start(config: Config) -> Result<Running, Failure> {
         sidecar_stop,
         feeder: Some(feeder),
         keeper: Some(keeper),
+        _maker: maker,
     })
 }
 

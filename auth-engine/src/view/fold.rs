@@ -508,7 +508,7 @@ impl AuthorizationFold {
 }
 
 /// The authorizations that an event makes or changes, each once.
-pub(super) fn concerned(event: &Event<'_>) -> Vec<No> {
+pub(crate) fn concerned(event: &Event<'_>) -> Vec<No> {
     let own = match event {
         Event::TapTaken(e) => Some(e.facts.no),
         Event::TapDecided(e) => Some(e.no),

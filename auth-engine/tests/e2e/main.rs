@@ -12,6 +12,7 @@ mod hostile_partner;
 mod hostile_rest;
 mod late;
 mod processors;
+mod proofs;
 mod repeats;
 mod replies;
 mod reversals;

@@ -273,6 +273,7 @@ impl Bench {
         let health = Arc::new(Health::new());
         health.ready("journal");
         let app = App {
+            checkpoint: Arc::default(),
             shard: handle.clone(),
             view,
             balances: Arc::clone(&balances),

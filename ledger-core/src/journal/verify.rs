@@ -88,8 +88,8 @@ pub fn verify_on(
 /// # Errors
 /// [`JournalError::Empty`], [`JournalError::MasterKeyAbsent`], [`JournalError::WrongMasterKey`] and what a bad
 /// header gives.
-pub fn read_keyring(dir: &Path, keys: &KeySource) -> Result<Arc<Keyring>, JournalError> {
-    let survey = recovery::survey(&RealDisk, dir, None, None)?;
+pub fn read_keyring(disk: &dyn Disk, dir: &Path, keys: &KeySource) -> Result<Arc<Keyring>, JournalError> {
+    let survey = recovery::survey(disk, dir, None, None)?;
     recovery::open_keys(&survey, keys)?.ok_or_else(|| JournalError::Empty { dir: dir.to_owned() })
 }
 

@@ -1,0 +1,194 @@
+//! Proofs through the binary: checkpoints made beside taps, a third party that has a file and a key and nothing else,
+//! and directories whose checkpoints and journal do not fit.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::support::engine::{Ended, Process};
+use super::support::world::word;
+use super::support::{Engine, Setup, World, code, purchase, reversal, until};
+
+fn signing() -> Setup {
+    let sections = "[journal]\nsegment = \"4MiB\"\ncheckpoint_interval = \"100ms\"\n".to_owned();
+    Setup { sections, ..Setup::default() }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("plain")
+}
+
+fn journal(arguments: &[&str]) -> Ended {
+    Process::start(&[&["journal"], arguments].concat()).end()
+}
+
+/// The second line of a checkpoint.
+fn size(note: &str) -> u64 {
+    note.lines().nth(1).and_then(|line| line.parse().ok()).unwrap_or_else(|| panic!("no checkpoint: {note}"))
+}
+
+/// The newest checkpoint, once it covers all that was durable when it was asked for.
+fn checkpoint(engine: &Engine) -> String {
+    let durable = engine.get("/v1/system/state")["last_sequence"].as_u64().expect("a sequence");
+    until("a checkpoint", || {
+        let answer = engine.call("GET", "/v1/system/checkpoint", Some(&engine.operator()), None);
+        (answer.status == 200 && size(&answer.text) >= durable).then_some(answer.text)
+    })
+}
+
+/// The public key, as a file beside the data.
+fn key(engine: &Engine) -> PathBuf {
+    let file = engine.data().with_file_name("journal.key");
+    let said = journal(&["prove", "--public-key", "--data", text(&engine.data())]);
+    assert_eq!(said.code(), Some(0), "{}", said.stderr);
+    fs::write(&file, said.stdout).expect("writable");
+    file
+}
+
+#[test]
+fn a_third_party_checks_a_tap_with_a_file_and_a_key() {
+    let engine = Engine::start(signing());
+    let world = World::on(&engine);
+    let (card, mut wire) = (world.pool_card(), world.wire());
+    let tap = purchase(&card, 1250);
+    assert_eq!(code(&wire.ask(&tap)), "00");
+    let first = word(&world.newest(&card), "id");
+    assert_eq!(code(&wire.ask(&reversal(0x0400, &tap))), "00");
+    assert_eq!(code(&wire.ask(&purchase(&card, 9_999_999))), "51");
+    let second = word(&world.newest(&card), "id");
+    let old = checkpoint(&engine);
+    engine.call("GET", "/v1/system/checkpoint", Some(&world.key), None).refused(403, "forbidden");
+    // The key can be asked for beside a running engine; a proof cannot.
+    let key = key(&engine);
+    let data = engine.data();
+    let proof = engine.data().with_file_name("tap.proof");
+    let make = |id: &str| journal(&["prove", id, "--data", text(&data), "--out", text(&proof)]);
+    assert_eq!(make(&first).code(), Some(3));
+    assert_eq!(engine.stop().code(), Some(0));
+    let check = || journal(&["verify", "--proof", text(&proof), "--key", text(&key)]);
+    for (id, other, what) in
+        [(&first, &second, "reversed (00), held 0.00 EUR"), (&second, &first, "declined (51), held 0.00 EUR")]
+    {
+        let made = make(id);
+        assert_eq!(made.code(), Some(0), "{}", made.stderr);
+        let shown = check();
+        assert_eq!(shown.code(), Some(0), "{}", shown.stderr);
+        assert_eq!(shown.stdout.lines().count(), 1);
+        assert!(shown.stdout.contains(id.as_str()) && shown.stdout.contains(what), "{}", shown.stdout);
+        assert!(shown.stdout.contains(&format!(
+            "signed by {} over {} events",
+            old.lines().next().unwrap(),
+            size(&old)
+        )));
+        let file = fs::read_to_string(&proof).expect("the proof");
+        assert!(!file.contains(other.as_str()) && !file.contains(&card.pan) && !file.contains(&card.id));
+        let lie = file.replacen("EUR", "USD", 1);
+        fs::write(&proof, lie).expect("writable");
+        let refused = check();
+        assert_eq!((refused.code(), refused.stdout.as_str()), (Some(1), ""));
+        assert!(refused.error().contains("not proven"), "{}", refused.stderr);
+    }
+    assert_eq!(journal(&["prove", "aut_0000008000FFFFFF", "--data", text(&data)]).code(), Some(1));
+    assert_eq!(journal(&["prove", "crd_1", "--data", text(&data)]).code(), Some(2));
+    assert_eq!(journal(&["prove", "--data", text(&data)]).code(), Some(2));
+    assert_eq!(journal(&["verify", "--proof", text(&proof)]).code(), Some(2));
+
+    // A witness kept the old one; the engine was killed, restarted, and went on.
+    engine.run();
+    assert_eq!(code(&engine.wire().ask(&purchase(&card, 100))), "00");
+    let newer = checkpoint(&engine);
+    engine.kill();
+    engine.run();
+    let newest = checkpoint(&engine);
+    assert!(size(&old) < size(&newer) && size(&newer) < size(&newest));
+    assert_eq!(engine.stop().code(), Some(0));
+    let kept = engine.data().with_file_name("kept");
+    for witnessed in [&old, &newer, &newest] {
+        fs::write(&kept, witnessed).expect("writable");
+        let since = journal(&["prove", "--since", text(&kept), "--data", text(&data), "--out", text(&proof)]);
+        assert_eq!(since.code(), Some(0), "{}", since.stderr);
+        let shown = check();
+        assert_eq!(shown.code(), Some(0), "{}", shown.stderr);
+        assert!(shown.stdout.contains(&format!("the first {} events are unchanged", size(witnessed))));
+    }
+    let whole = journal(&["verify", "--json", "--data", text(&data)]);
+    assert_eq!(whole.code(), Some(0), "{}", whole.stderr);
+    let whole: serde_json::Value = serde_json::from_str(&whole.stdout).expect("JSON");
+    assert!(whole["checkpoints"].as_u64() >= Some(3), "{whole}");
+}
+
+#[test]
+fn checkpoints_that_do_not_fit_the_journal_are_refused() {
+    let engine = Engine::start(signing());
+    let world = World::on(&engine);
+    let card = world.pool_card();
+    checkpoint(&engine);
+    assert_eq!(engine.stop().code(), Some(0));
+    let (data, earlier) = (engine.data(), engine.data().with_file_name("earlier"));
+    copy(&data, &earlier);
+    engine.run();
+    assert_eq!(code(&engine.wire().ask(&purchase(&card, 100))), "00");
+    let newest = checkpoint(&engine);
+    assert_eq!(engine.stop().code(), Some(0));
+    let (log, state) = (data.join("checkpoints/log"), data.join("checkpoints/state"));
+    let (whole, kept) = (fs::read(&log).expect("the log"), fs::read(&state).expect("the state"));
+    let verify = || journal(&["verify", "--data", text(&data)]);
+
+    // One byte of what was signed.
+    let mut bent = whole.clone();
+    bent[20] ^= 1;
+    fs::write(&log, &bent).expect("writable");
+    let (refused, found) = (engine.refused(), verify());
+    assert_eq!((refused.code(), found.code()), (Some(3), Some(1)));
+    assert!(refused.error().contains("checkpoints/log at byte 0") && found.error().contains("at byte 0"));
+
+    // A write of the last one that did not finish, and a state that is gone: made anew, byte for byte.
+    fs::write(&log, &whole[..whole.len() - 40]).expect("writable");
+    fs::remove_file(&state).expect("removable");
+    engine.run();
+    checkpoint(&engine);
+    assert_eq!(engine.stop().code(), Some(0));
+    assert_eq!(verify().code(), Some(0));
+    fs::write(&log, &whole).expect("writable");
+    fs::write(&state, &kept).expect("writable");
+
+    // The journal of yesterday beside what was signed today.
+    fs::rename(data.join("journal"), data.join("today")).expect("renamed");
+    fs::remove_dir_all(data.join("view")).expect("removed");
+    copy(&earlier.join("journal"), &data.join("journal"));
+    let (refused, found) = (engine.refused(), verify());
+    assert_eq!((refused.code(), found.code()), (Some(3), Some(1)));
+    for said in [refused.error(), found.error()] {
+        assert!(said.contains("lost its end") && said.contains(&size(&newest).to_string()), "{said}");
+    }
+    // It grows beyond that, and is another: found at the start by the state, and by verify without.
+    fs::rename(data.join("checkpoints"), data.join("put-away")).expect("renamed");
+    engine.run();
+    let mut wire = engine.wire();
+    (0..20).for_each(|_| drop(wire.ask(&purchase(&card, 50))));
+    assert_eq!(engine.stop().code(), Some(0));
+    fs::remove_dir_all(data.join("checkpoints")).expect("removed");
+    fs::rename(data.join("put-away"), data.join("checkpoints")).expect("renamed");
+    let (refused, found) = (engine.refused(), verify());
+    assert_eq!((refused.code(), found.code()), (Some(3), Some(1)), "{}", found.stderr);
+    assert!(refused.error().contains("not the journal's history"), "{}", refused.stderr);
+    assert!(found.error().contains("another root"), "{}", found.stderr);
+    // Without the state only the thread can see it: taps go on, nothing more is signed.
+    fs::remove_file(&state).expect("removable");
+    engine.run();
+    until("the fault to be told", || engine.stderr().contains("no checkpoint is signed any more").then_some(()));
+    assert_eq!(code(&engine.wire().ask(&purchase(&card, 100))), "00");
+    assert_eq!(engine.stop().code(), Some(0));
+    assert_eq!(fs::read(&log).expect("the log"), whole);
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let target = to.join(path.file_name().expect("a name"));
+        match path.is_dir() {
+            true => copy(&path, &target),
+            false => drop(fs::copy(&path, &target).expect("a copy")),
+        }
+    }
+}
