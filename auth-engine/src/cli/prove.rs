@@ -124,18 +124,22 @@ pub fn verify(proof: &Path, key: Option<&str>) -> Outcome {
 fn told(shown: &Shown) -> String {
     let reading = &shown.reading;
     let money = |of: &crate::view::docs::MoneyDoc| format!("{} {}", of.value, of.currency);
-    let steps: Vec<String> = shown.events.iter().map(|event| format!("{} {}", event.kind, event.status)).collect();
-    let code = reading.response_code.as_deref().map_or_else(String::new, |code| format!(" ({code})"));
     let word = |text: &str| text.replace('_', " ");
+    let steps: Vec<String> =
+        shown.events.iter().map(|event| format!("{} ({})", word(&event.kind), word(&event.status))).collect();
+    let code = reading.response_code.as_deref().map_or_else(String::new, |code| format!(" ({code})"));
     format!(
-        "{} is a {} of {}, {}{code}, held {}, cleared {}, in {} events: {}",
+        "{}: {} of {}, {}{code}, held {}, cleared {}, in {}: {}",
         shown.authorization,
         word(&reading.kind),
         money(&reading.amount),
         word(&reading.status),
         money(&reading.held),
         money(&reading.cleared),
-        steps.len(),
+        match steps.len() {
+            1 => "1 event".to_owned(),
+            many => format!("{many} events"),
+        },
         steps.join(", ")
     )
 }

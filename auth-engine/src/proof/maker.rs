@@ -17,6 +17,7 @@ use super::note::{Checkpoint, Signer};
 use super::store::{self, Log, StoreError, Stored};
 use crate::cli::Failure;
 use crate::config::Config;
+use crate::telemetry::names;
 
 /// How often it looks for new events between two checkpoints: often enough that the read model has just read the same
 /// pages, so that the disk is not asked twice.
@@ -93,6 +94,7 @@ impl Checkpoints {
         let latest = Arc::new(Latest::default());
         if let Some(newest) = &newest {
             latest.set(newest.note.clone());
+            names::checkpoint_signed(newest.checkpoint.size);
         }
         let interval = config.journal.checkpoint_interval;
         Ok(Self { dir, interval, signer, salts, log, newest, tree, latest })
@@ -191,10 +193,12 @@ impl Maker {
                     continue;
                 }
                 Err(Fault::Store(error @ StoreError::Another { .. })) => {
+                    names::checkpoint_failed();
                     tracing::error!(%error, "no checkpoint is signed any more; taps are not affected");
                     return;
                 }
                 Err(error) => {
+                    names::checkpoint_failed();
                     tracing::warn!(%error, "no checkpoint is signed for now; taps are not affected");
                     self.follower = None;
                     due = Instant::now() + self.interval;
@@ -281,6 +285,7 @@ impl Maker {
         self.log.append(&note)?;
         self.signed = checkpoint.size;
         self.latest.set(note);
+        names::checkpoint_signed(checkpoint.size);
         store::write_state(&self.dir, &self.tree, last_leaf)?;
         tracing::debug!(size = checkpoint.size, "a checkpoint was signed");
         Ok(())

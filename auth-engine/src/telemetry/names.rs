@@ -49,6 +49,10 @@ pub const JOURNAL_SNAPSHOT_SEQUENCE: &str = "journal_snapshot_sequence";
 pub const JOURNAL_SNAPSHOT_FAILURES: &str = "journal_snapshot_failures_total";
 /// Closed segments moved to the archive.
 pub const JOURNAL_SEGMENTS_ARCHIVED: &str = "journal_segments_archived_total";
+/// Last event that the newest signed checkpoint covers.
+pub const JOURNAL_CHECKPOINT_SEQUENCE: &str = "journal_checkpoint_sequence";
+/// Times the tree could not be hashed on or signed.
+pub const JOURNAL_CHECKPOINT_FAILURES: &str = "journal_checkpoint_failures_total";
 /// Events the read model is behind the journal.
 pub const VIEW_LAG_EVENTS: &str = "view_lag_events";
 /// Available balance of a pool, in whole units of its currency.
@@ -97,6 +101,8 @@ pub(super) fn describe() {
     describe_gauge!(JOURNAL_SNAPSHOT_SEQUENCE, Unit::Count, "Last event that the newest snapshot covers");
     describe_counter!(JOURNAL_SNAPSHOT_FAILURES, Unit::Count, "Snapshots and archived segments that failed");
     describe_counter!(JOURNAL_SEGMENTS_ARCHIVED, Unit::Count, "Closed segments moved to the archive");
+    describe_gauge!(JOURNAL_CHECKPOINT_SEQUENCE, Unit::Count, "Last event that the newest signed checkpoint covers");
+    describe_counter!(JOURNAL_CHECKPOINT_FAILURES, Unit::Count, "Times no checkpoint could be signed");
     describe_gauge!(VIEW_LAG_EVENTS, Unit::Count, "Events the read model is behind");
     describe_gauge!(POOL_AVAILABLE, "Available balance, in whole units of the currency");
     describe_gauge!(POOL_HELD, "Held balance, in whole units of the currency");
@@ -164,6 +170,17 @@ pub fn snapshot_failed() {
 /// Counts one `journal_segments_archived_total`.
 pub fn segment_archived() {
     counter!(JOURNAL_SEGMENTS_ARCHIVED).increment(1);
+}
+
+/// Sets `journal_checkpoint_sequence`.
+pub fn checkpoint_signed(size: u64) {
+    #[allow(clippy::cast_precision_loss)] // gauges are floats, for watching
+    gauge!(JOURNAL_CHECKPOINT_SEQUENCE).set(size as f64);
+}
+
+/// Counts one `journal_checkpoint_failures_total`.
+pub fn checkpoint_failed() {
+    counter!(JOURNAL_CHECKPOINT_FAILURES).increment(1);
 }
 
 /// `view_lag_events`.

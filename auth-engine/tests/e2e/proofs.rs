@@ -5,8 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::support::engine::{Ended, Process};
+use serde_json::{Value, json};
+
+use super::support::iso::text as text_of;
 use super::support::world::word;
-use super::support::{Engine, Setup, World, code, purchase, reversal, until};
+use super::support::{Card, Engine, Setup, World, code, purchase, reversal, until};
 
 fn signing() -> Setup {
     let sections = "[journal]\nsegment = \"4MiB\"\ncheckpoint_interval = \"100ms\"\n".to_owned();
@@ -35,6 +38,11 @@ fn checkpoint(engine: &Engine) -> String {
     })
 }
 
+/// Waits for a card's newest authorization to be so.
+fn until_newest(world: &World, card: &Card, what: &str, is: impl Fn(&Value) -> bool) -> String {
+    until(what, || Some(world.newest(card)).filter(|newest| is(newest)).map(|newest| word(&newest, "id")))
+}
+
 /// The public key, as a file beside the data.
 fn key(engine: &Engine) -> PathBuf {
     let file = engine.data().with_file_name("journal.key");
@@ -55,6 +63,23 @@ fn a_third_party_checks_a_tap_with_a_file_and_a_key() {
     assert_eq!(code(&wire.ask(&reversal(0x0400, &tap))), "00");
     assert_eq!(code(&wire.ask(&purchase(&card, 9_999_999))), "51");
     let second = word(&world.newest(&card), "id");
+    // A partner that answers too late, and a purchase with an increment whose reversal takes back both.
+    world.terms(json!({"decision_timeout_ms": 150}));
+    world.rules(&["late 100ms"]);
+    assert_eq!(code(&wire.ask(&purchase(&card, 700))), "91");
+    let late = until_newest(&world, &card, "the late answer", |newest| {
+        newest["partner_decision"]["late_by_us"].as_u64().is_some_and(|us| us > 0)
+    });
+    world.rules(&["approve"]);
+    let grown = purchase(&card, 1000);
+    assert_eq!(code(&wire.ask(&grown)), "00");
+    let parent = word(&world.newest(&card), "id");
+    let mut more = purchase(&card, 500);
+    let trace = format!("{}1122  ", text_of(&grown, 63));
+    more.set_subs(48, &[("TCC", "R"), ("63", trace.as_str())]);
+    assert_eq!(code(&wire.ask(&more)), "00");
+    let child = word(&world.newest(&card), "id");
+    assert_eq!(code(&wire.ask(&reversal(0x0400, &grown))), "00");
     let old = checkpoint(&engine);
     engine.call("GET", "/v1/system/checkpoint", Some(&world.key), None).refused(403, "forbidden");
     // The key can be asked for beside a running engine; a proof cannot.
@@ -65,9 +90,14 @@ fn a_third_party_checks_a_tap_with_a_file_and_a_key() {
     assert_eq!(make(&first).code(), Some(3));
     assert_eq!(engine.stop().code(), Some(0));
     let check = || journal(&["verify", "--proof", text(&proof), "--key", text(&key)]);
-    for (id, other, what) in
-        [(&first, &second, "reversed (00), held 0.00 EUR"), (&second, &first, "declined (51), held 0.00 EUR")]
-    {
+    let ids = [&first, &second, &late, &parent, &child];
+    for (id, what) in ids.into_iter().zip([
+        "of 12.50 EUR, reversed (00), held 0.00 EUR, cleared 0.00 EUR, in 3 events: tap taken (pending), tap decided (approved), reversed (reversed);",
+        "of 99999.99 EUR, declined (51), held 0.00 EUR, cleared 0.00 EUR, in 1 event: tap taken (declined);",
+        "of 7.00 EUR, declined (91), held 0.00 EUR, cleared 0.00 EUR, in 3 events: tap taken (pending), tap decided (declined), answered too late (declined);",
+        "of 10.00 EUR, reversed (00), held 0.00 EUR",
+        "of 5.00 EUR, reversed (00), held 0.00 EUR",
+    ]) {
         let made = make(id);
         assert_eq!(made.code(), Some(0), "{}", made.stderr);
         let shown = check();
@@ -80,7 +110,8 @@ fn a_third_party_checks_a_tap_with_a_file_and_a_key() {
             size(&old)
         )));
         let file = fs::read_to_string(&proof).expect("the proof");
-        assert!(!file.contains(other.as_str()) && !file.contains(&card.pan) && !file.contains(&card.id));
+        let others = ids.into_iter().filter(|other| *other != id);
+        assert!(others.chain([&card.pan, &card.id, &world.pool]).all(|other| !file.contains(other.as_str())));
         let lie = file.replacen("EUR", "USD", 1);
         fs::write(&proof, lie).expect("writable");
         let refused = check();
