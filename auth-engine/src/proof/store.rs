@@ -278,9 +278,9 @@ fn sum_of(body: &str) -> String {
 }
 
 /// What the operator's cut of a journal leaves of its checkpoints: those of at most `seq` events. Returns how many went.
-/// Later ones say what is then no more; whoever has a copy of one can show that the journal was cut. To be called before
-/// the journal is cut, so that a crash in between leaves a pair that fits. Needs no key: a journal that is cut may be
-/// too damaged to give one.
+/// Later ones say what is then no more; whoever has a copy of one can show that the journal was cut. A copy of the log
+/// stays beside it. To be called before the journal is cut, so that a crash in between leaves a pair that fits. Needs no
+/// key: a journal that is cut may be too damaged to give one.
 ///
 /// # Errors
 /// A [`StoreError`].
@@ -306,6 +306,8 @@ pub fn cut(dir: &Path, seq: u64) -> Result<usize, StoreError> {
         _ => {}
     }
     if kept < bytes.len() {
+        let copy = dir.join(format!("log.before-cut-{seq}"));
+        fs::write(&copy, &bytes).and_then(|()| File::open(&copy)?.sync_all()).map_err(io_error(&copy, "write it"))?;
         let file = OpenOptions::new().write(true).open(&path).map_err(io_error(&path, "open it"))?;
         file.set_len(kept as u64).and_then(|()| file.sync_all()).map_err(io_error(&path, "cut it"))?;
     }
