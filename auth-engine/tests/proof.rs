@@ -358,16 +358,16 @@ fn the_log_is_read_whole_or_refused_where_it_is_not() {
     let made = made(1);
     let dir = tempfile::tempdir().expect("a directory");
     let log = dir.path().join("log");
-    let stored: Vec<Stored> = (1..=7).map(|size| made.stored(size)).collect();
+    let stored: Vec<Stored> = [2, 4, 6].into_iter().map(|size| made.stored(size)).collect();
     let whole: String = stored.iter().map(|stored| format!("{}\n", stored.note)).collect();
     let read = |bytes: &[u8]| {
         std::fs::write(&log, bytes).expect("writable");
-        (store::read_all(dir.path(), &made.key), store::read_last(dir.path(), &made.key))
+        store::read_all(dir.path(), &made.key)
     };
-    let (all, last) = read(whole.as_bytes());
-    assert_eq!((all.expect("whole"), last.expect("whole")), (stored.clone(), stored.last().cloned()));
+    assert_eq!(read(whole.as_bytes()).expect("whole"), stored);
+    assert_eq!(store::read_last(dir.path(), &made.key).expect("whole").as_ref(), stored.last());
     let lens: Vec<usize> = stored.iter().map(|stored| stored.note.len() + 1).collect();
-    let begin_of_last: usize = lens.iter().take(6).sum();
+    let begin_of_last: usize = lens.iter().take(2).sum();
     for at in 0..whole.len() {
         // A write that did not finish is short, or ends in zeros.
         let kept = lens
@@ -381,20 +381,39 @@ fn the_log_is_read_whole_or_refused_where_it_is_not() {
         let mut zeros = whole.clone().into_bytes();
         zeros[at..].fill(0);
         for torn in [&whole.as_bytes()[..at], &zeros] {
-            assert_eq!(read(torn).0.expect("a torn end is no damage").len(), kept, "cut at {at}");
+            assert_eq!(read(torn).expect("a torn end is no damage").len(), kept, "cut at {at}");
         }
         let mut bent = whole.clone().into_bytes();
         bent[at] ^= 1;
-        match read(&bent).0 {
-            Ok(read) => assert!(at >= begin_of_last && read == stored[..6], "byte {at} changes nothing in silence"),
+        match read(&bent) {
+            Ok(read) => assert!(at >= begin_of_last && read == stored[..2], "byte {at} changes nothing in silence"),
             Err(error) => assert!(error.to_string().contains("at byte"), "{error}"),
         }
     }
-    assert_eq!(read(b"").0.expect("empty"), []);
+    assert_eq!(read(b"").expect("empty"), []);
     std::fs::write(&log, &whole).expect("writable");
-    assert_eq!(store::cut(dir.path(), 4).expect("cut"), 3);
-    assert_eq!(store::read_all(dir.path(), &made.key).expect("whole"), stored[..4]);
+    assert_eq!(store::cut(dir.path(), 4).expect("cut"), 1);
+    assert_eq!(store::read_all(dir.path(), &made.key).expect("whole"), stored[..2]);
+    assert_eq!(std::fs::read(dir.path().join("log.before-cut-4")).expect("a copy"), whole.as_bytes());
     assert_eq!(store::cut(dir.path(), 4).expect("nothing left to cut"), 0);
+}
+
+#[test]
+fn the_end_of_a_long_log_is_found_without_the_rest() {
+    let made = made(1);
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("log");
+    let signer = Signer::new(&made.keyring);
+    let note = |size| Checkpoint { size, root: [3; 32], last_at: Timestamp(0) }.sign(&signer) + "\n";
+    let whole: String = (1..=400).map(note).collect();
+    assert!(whole.len() > 100 << 10);
+    for torn in [0, 1, 100] {
+        std::fs::write(&log, &whole.as_bytes()[..whole.len() - torn]).expect("writable");
+        let last = store::read_last(dir.path(), &made.key).expect("whole").expect("one");
+        assert_eq!(last.checkpoint.size, if torn == 0 { 400 } else { 399 });
+    }
+    std::fs::write(&log, vec![b'x'; 100 << 10]).expect("writable");
+    assert!(store::read_last(dir.path(), &made.key).is_err());
 }
 
 /// A proof that was made by the first version is read by every later one.
