@@ -197,7 +197,10 @@ impl Audit {
             return Ok(Self::Not("not checked: that takes the master key".to_owned()));
         }
         let (disk, journal) = (data::journal_options(config).disk, data::journal_dir(&config.data_dir));
-        let keyring = match read_keyring(&*disk, &journal, &data::key_source(config)?) {
+        let keyring = data::key_source(config)
+            .map_err(|why| why.to_string())
+            .and_then(|keys| read_keyring(&*disk, &journal, &keys).map_err(|why| why.to_string()));
+        let keyring = match keyring {
             Ok(keyring) => keyring,
             Err(why) => return Ok(Self::Not(format!("not checked: {why}"))),
         };

@@ -145,6 +145,11 @@ fn a_third_party_checks_a_tap_with_a_file_and_a_key() {
     assert_eq!(whole.code(), Some(0), "{}", whole.stderr);
     let whole: serde_json::Value = serde_json::from_str(&whole.stdout).expect("JSON");
     assert!(whole["checkpoints"].as_u64() >= Some(3), "{whole}");
+    // Without the master key all the rest is checked, and that this was not is said.
+    fs::remove_file(data.join("master.key")).expect("removable");
+    let without = journal(&["verify", "--data", text(&data)]);
+    assert_eq!(without.code(), Some(0), "{}", without.stderr);
+    assert!(without.stdout.contains("not checked: that takes the master key"), "{}", without.stdout);
 }
 
 #[test]
