@@ -46,7 +46,7 @@ fn until_newest(world: &World, card: &Card, what: &str, is: impl Fn(&Value) -> b
 /// The public key, as a file beside the data.
 fn key(engine: &Engine) -> PathBuf {
     let file = engine.data().with_file_name("journal.key");
-    let said = journal(&["prove", "--public-key", "--data", text(&engine.data())]);
+    let said = journal(&["prove", "--public-key", "--config", text(&engine.write_config(&engine.data()))]);
     assert_eq!(said.code(), Some(0), "{}", said.stderr);
     fs::write(&file, said.stdout).expect("writable");
     file
@@ -150,6 +150,50 @@ fn a_third_party_checks_a_tap_with_a_file_and_a_key() {
     let without = journal(&["verify", "--data", text(&data)]);
     assert_eq!(without.code(), Some(0), "{}", without.stderr);
     assert!(without.stdout.contains("not checked: that takes the master key"), "{}", without.stdout);
+}
+
+#[test]
+fn what_is_in_the_archive_is_proved_and_signed_as_before() {
+    let engine = Engine::prepare(Setup::default());
+    let archive = engine.data().with_file_name("archive");
+    let sections = format!(
+        "[journal]\nsegment = \"1MiB\"\nmax_batch = \"256KiB\"\nrecovery_time = \"0s\"\narchive_dir = {archive:?}\ncheckpoint_interval = \"100ms\"\n"
+    );
+    engine.configure(Setup { sections, ..Setup::default() });
+    engine.run();
+    let world = World::on(&engine);
+    let card = world.pool_card();
+    let mut wire = engine.wire();
+    assert_eq!(code(&wire.ask(&purchase(&card, 1250))), "00");
+    let first = word(&world.newest(&card), "id");
+    world.terms(json!({"decision_mode": "auto_decline"}));
+    let old = checkpoint(&engine);
+    until("the first segment in the archive", || {
+        (0..50).for_each(|_| drop(wire.ask_bytes(&purchase(&card, 10))));
+        archive.join("0000000001.segment.zst").exists().then_some(())
+    });
+    checkpoint(&engine);
+    engine.kill();
+    // A start from a snapshot, and a maker that has lost its place: it reads the archive from the first event on, and
+    // meets what it signed before.
+    fs::remove_file(engine.data().join("checkpoints/state")).expect("removable");
+    engine.run();
+    let newest = checkpoint(&engine);
+    assert!(engine.stderr().contains("begins with a snapshot") && size(&newest) > size(&old));
+    assert_eq!(engine.stop().code(), Some(0));
+    let (config, key) = (engine.write_config(&engine.data()), key(&engine));
+    let (kept, proof) = (engine.data().with_file_name("kept"), engine.data().with_file_name("tap.proof"));
+    fs::write(&kept, &old).expect("writable");
+    let since = ["--since", text(&kept)];
+    for what in [&[first.as_str()], since.as_slice()] {
+        let made = journal(&[&["prove", "--config", text(&config), "--out", text(&proof)], what].concat());
+        assert_eq!(made.code(), Some(0), "{}", made.stderr);
+        let shown = journal(&["verify", "--proof", text(&proof), "--key", text(&key)]);
+        assert_eq!(shown.code(), Some(0), "{}", shown.stderr);
+        assert!(shown.stdout.contains(&format!("over {} events", size(&newest))), "{}", shown.stdout);
+    }
+    let whole = journal(&["verify", "--json", "--config", text(&config)]);
+    assert_eq!(whole.code(), Some(0), "{}", whole.stderr);
 }
 
 #[test]
