@@ -1,9 +1,9 @@
 //! 0120 and 0220: rules 2 and 4's last resort, then the book books or records them.
 
 use iso_codec::Message;
-use ledger_core::book::approval_code;
+use ledger_core::book::{AdviceDecision, approval_code};
 use ledger_core::event::Event;
-use ledger_core::event::tap::{Advised, Reply};
+use ledger_core::event::tap::{Advised, Raw, RepeatKey, Reply};
 use ledger_core::event::words::{Class, Reason};
 
 use super::codes::advice_de39;
@@ -27,13 +27,7 @@ impl Engine {
         }
         let (request, advised_code) = intake::advice(message, class, common);
         let decision = self.book.decide_advice(&request, &self.policy, now.wall);
-        let reply = Reply {
-            reason: decision.reason,
-            response_code: advice_de39(decision.reason),
-            approval_code: super::intake::sent_approval_code(message),
-            partial: None,
-            balance: None,
-        };
+        let reply = advice_reply(message, decision.reason);
         let (no, target) = (decision.facts.no, decision.target);
         let was_pending = decision.was_pending;
         let previous = target.and_then(|t| self.book.authorization(t)).map_or(0, |a| a.last_seq);
@@ -41,20 +35,7 @@ impl Engine {
         let funding = decision.facts.card.and_then(|c| self.book.card(c)).map_or("none", |c| c.funding.word());
         self.counters.decisions.push(Decided { outcome, reason: decision.reason.public_word(), funding });
         self.record_with_raw(now, recipient.link, message, |raw| {
-            Event::Advised(Advised {
-                facts: decision.facts,
-                repeat: common.repeat,
-                raw,
-                reply,
-                target,
-                previous,
-                hold: decision.hold,
-                state: decision.state,
-                cleared: decision.cleared,
-                changes: decision.changes,
-                postings: decision.postings,
-                advised_code,
-            })
+            advice_event(decision, common.repeat, raw, reply, previous, advised_code)
         });
         // An advice on a known authorization makes none; that one's trace is its tap's.
         self.progress.made = self.book.authorization(no).map(|a| a.id.no);
@@ -80,4 +61,40 @@ impl Engine {
         self.counters.shed.push(Reason::Overloaded.public_word());
         self.send_now(message, &Parts::code(*b"96"), recipient);
     }
+}
+
+/// The answer to an advice, and under which code it was approved.
+pub(super) fn advice_reply(message: &Message, reason: Reason) -> Reply {
+    Reply {
+        reason,
+        response_code: advice_de39(reason),
+        approval_code: intake::sent_approval_code(message),
+        partial: None,
+        balance: None,
+    }
+}
+
+/// What is journaled of an advice. `previous` is the sequence of its target's last event.
+pub(super) fn advice_event(
+    decision: AdviceDecision,
+    repeat: RepeatKey,
+    raw: Raw<'_>,
+    reply: Reply,
+    previous: u64,
+    advised_code: [u8; 2],
+) -> Event<'_> {
+    Event::Advised(Advised {
+        facts: decision.facts,
+        repeat,
+        raw,
+        reply,
+        target: decision.target,
+        previous,
+        hold: decision.hold,
+        state: decision.state,
+        cleared: decision.cleared,
+        changes: decision.changes,
+        postings: decision.postings,
+        advised_code,
+    })
 }

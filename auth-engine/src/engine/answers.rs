@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use iso_codec::Message;
-use ledger_core::book::{Book, PartnerVerdict, TapDecision, approval_code};
+use ledger_core::book::{AnswerDecision, Book, Partner, PartnerVerdict, TapDecision, approval_code};
 use ledger_core::event::Event;
 use ledger_core::event::tap::{AnsweredTooLate, Reply, Said, Source, TapDecided};
-use ledger_core::event::words::{PartnerOutcome, Reason};
+use ledger_core::event::words::{Kind, PartnerOutcome, Reason};
 use ledger_core::id::{Id, No, Thing};
 use ledger_core::money::Currency;
 use ledger_core::time::Timestamp;
@@ -51,17 +51,7 @@ impl Engine {
             return;
         };
         let latency_us = answer.answered_us.saturating_sub(pending.asked_us);
-        let verdict = match &answer.outcome {
-            Outcome::Decision(d) if d.approve => {
-                PartnerVerdict::Approve { amount: d.amount.as_deref(), source: d.source.as_deref() }
-            }
-            Outcome::Decision(_) => PartnerVerdict::Decline,
-            Outcome::Unreachable(_) => PartnerVerdict::Unreachable,
-            Outcome::Bad(_) => PartnerVerdict::BadResponse,
-            // No connection came free in time: to the tap that is a partner that did not answer.
-            Outcome::NotSent | Outcome::Silent => PartnerVerdict::Timeout,
-        };
-        self.resolve(answer.no, verdict, Some(&answer.outcome), latency_us, now);
+        self.resolve(answer.no, verdict(&answer.outcome), Some(&answer.outcome), latency_us, now);
     }
 
     /// The deadline of an ask passed.
@@ -104,22 +94,11 @@ impl Engine {
             ),
             None => return,
         };
-        let context = CodeContext {
-            partner_reason: match outcome {
-                Some(Outcome::Decision(d)) => d.reason.as_deref(),
-                _ => None,
-            },
-            partner: self.book.partner(pending.partner),
-            partial: decision.partial.is_some(),
-            kind: Some(kind),
+        let partner_reason = match outcome {
+            Some(Outcome::Decision(d)) => d.reason.as_deref(),
+            _ => None,
         };
-        let reply = Reply {
-            reason: decision.reason,
-            response_code: de39(decision.reason, context),
-            approval_code: if decision.reason == Reason::Approved { approval_code(no) } else { 0 },
-            partial: decision.partial,
-            balance: decision.balance,
-        };
+        let reply = answer_reply(&decision, no, kind, partner_reason, self.book.partner(pending.partner));
         let said = Said {
             outcome: decision.outcome,
             reason: said_reason,
@@ -182,6 +161,38 @@ impl Engine {
             metadata_dropped: matches!(&answer.outcome, Outcome::Decision(d) if d.metadata_dropped),
         };
         self.record(now, &Event::AnsweredTooLate(AnsweredTooLate { no: answer.no, previous, said }));
+    }
+}
+
+/// What an answer is to the tap.
+pub(super) fn verdict(outcome: &Outcome) -> PartnerVerdict<'_> {
+    match outcome {
+        Outcome::Decision(d) if d.approve => {
+            PartnerVerdict::Approve { amount: d.amount.as_deref(), source: d.source.as_deref() }
+        }
+        Outcome::Decision(_) => PartnerVerdict::Decline,
+        Outcome::Unreachable(_) => PartnerVerdict::Unreachable,
+        Outcome::Bad(_) => PartnerVerdict::BadResponse,
+        // No connection came free in time: to the tap that is a partner that did not answer.
+        Outcome::NotSent | Outcome::Silent => PartnerVerdict::Timeout,
+    }
+}
+
+/// The answer to a tap that its partner was asked about.
+pub(super) fn answer_reply(
+    decision: &AnswerDecision,
+    no: No,
+    kind: Kind,
+    partner_reason: Option<&str>,
+    partner: Option<&Partner>,
+) -> Reply {
+    let context = CodeContext { partner_reason, partner, partial: decision.partial.is_some(), kind: Some(kind) };
+    Reply {
+        reason: decision.reason,
+        response_code: de39(decision.reason, context),
+        approval_code: if decision.reason == Reason::Approved { approval_code(no) } else { 0 },
+        partial: decision.partial,
+        balance: decision.balance,
     }
 }
 

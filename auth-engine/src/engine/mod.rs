@@ -13,6 +13,7 @@ mod network;
 mod queue;
 mod record;
 mod recovery;
+pub mod rejudge;
 mod repeats;
 pub mod reply;
 mod requests;

@@ -1,9 +1,11 @@
 //! 0400 and 0420, and 0190: what gives money back on the network's word.
 
 use iso_codec::Message;
+use ledger_core::book::ReversalDecision;
 use ledger_core::event::Event;
-use ledger_core::event::tap::{Recorded, Reply, ReplyLate, Reversed};
+use ledger_core::event::tap::{Raw, Recorded, RepeatKey, Reply, ReplyLate, Reversed};
 use ledger_core::event::words::{Class, Reason};
+use ledger_core::id::No;
 
 use super::codes::{CodeContext, de39};
 use super::intake::{self, Common};
@@ -18,27 +20,16 @@ impl Engine {
             return;
         }
         let request = intake::reversal(message, common);
-        let decision = self.book.decide_reversal(&request);
+        let mut decision = self.book.decide_reversal(&request);
         let no = self.book.next_id().no;
         let previous = decision.target.and_then(|t| self.book.authorization(t)).map_or(0, |a| a.last_seq);
-        let reply =
-            Reply { reason: Reason::Approved, response_code: *b"00", approval_code: 0, partial: None, balance: None };
+        let pending = decision.target.filter(|_| decision.was_pending);
+        let increments = std::mem::take(&mut decision.pending_increments);
         self.record_with_raw(now, recipient.link, message, |raw| {
-            Event::Reversed(Reversed {
-                no,
-                repeat: common.repeat,
-                raw,
-                reply,
-                target: decision.target,
-                previous,
-                changes: decision.movement.changes,
-                postings: decision.movement.postings,
-                unmatched: decision.unmatched,
-            })
+            reversal_event(decision, no, common.repeat, raw, previous)
         });
         self.park_one(message, &Parts::code(*b"00"), recipient, None);
-        let pending = decision.target.filter(|_| decision.was_pending);
-        for no in pending.into_iter().chain(decision.pending_increments) {
+        for no in pending.into_iter().chain(increments) {
             self.answer_reversed(no, now);
         }
     }
@@ -82,4 +73,27 @@ impl Engine {
             self.park_all(pending, &Parts::code(de39(Reason::AnsweredLate, CodeContext::default())), None);
         }
     }
+}
+
+/// What is journaled of a reversal. `previous` is the sequence of its target's last event.
+pub(super) fn reversal_event(
+    decision: ReversalDecision,
+    no: No,
+    repeat: RepeatKey,
+    raw: Raw<'_>,
+    previous: u64,
+) -> Event<'_> {
+    let reply =
+        Reply { reason: Reason::Approved, response_code: *b"00", approval_code: 0, partial: None, balance: None };
+    Event::Reversed(Reversed {
+        no,
+        repeat,
+        raw,
+        reply,
+        target: decision.target,
+        previous,
+        changes: decision.movement.changes,
+        postings: decision.movement.postings,
+        unmatched: decision.unmatched,
+    })
 }

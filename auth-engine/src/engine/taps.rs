@@ -1,9 +1,9 @@
 //! 0100 and 0200: rules 2 to 4, then the book decides; what needs the partner waits for it.
 
 use iso_codec::Message;
-use ledger_core::book::{TapDecision, approval_code};
+use ledger_core::book::{Book, TapDecision, approval_code};
 use ledger_core::event::Event;
-use ledger_core::event::tap::{Reply, TapTaken};
+use ledger_core::event::tap::{Raw, RepeatKey, Reply, TapTaken};
 use ledger_core::event::words::{Class, Reason};
 
 use super::codes::{CodeContext, de39};
@@ -76,27 +76,11 @@ impl Engine {
         recipient: Recipient,
         now: Now,
     ) {
-        let reply = self.tap_reply(&decision, reason);
+        let reply = tap_reply(&self.book, &decision, reason);
         self.count_decision(&decision, Some(&reply));
         let asked = decision.facts.amount;
         let no = self.record_tap(message, common, decision, Some(reply), partial_supported, recipient.link, now);
         self.park_one(message, &Parts::of(&reply, asked), recipient, Some(no));
-    }
-
-    fn tap_reply(&self, decision: &TapDecision, reason: Reason) -> Reply {
-        let context = CodeContext {
-            kind: Some(decision.facts.kind),
-            partner: decision.partner.and_then(|p| self.book.partner(p)),
-            ..CodeContext::default()
-        };
-        let approved = reason == Reason::Approved;
-        Reply {
-            reason,
-            response_code: de39(reason, context),
-            approval_code: if approved { approval_code(decision.facts.no) } else { 0 },
-            partial: None,
-            balance: decision.balance,
-        }
     }
 
     #[allow(clippy::too_many_arguments)] // what one tap is made of
@@ -112,19 +96,7 @@ impl Engine {
     ) -> u64 {
         let no = decision.facts.no;
         let repeat = common.repeat;
-        self.record_with_raw(now, link, message, |raw| {
-            Event::TapTaken(TapTaken {
-                facts: decision.facts,
-                repeat,
-                raw,
-                reply,
-                first: decision.holds[0],
-                second: decision.holds[1],
-                cleared: decision.cleared,
-                postings: decision.postings,
-                partial_supported,
-            })
-        });
+        self.record_with_raw(now, link, message, |raw| tap_event(decision, repeat, raw, reply, partial_supported));
         self.progress.made = Some(no);
         no
     }
@@ -152,7 +124,7 @@ impl Engine {
         let reachable = self.book.partner(partner).is_some_and(|p| p.decision_url.is_some());
         let admitted = reachable && self.circuits.entry(partner).or_default().admit(now.mono_us);
         if !admitted {
-            let decision = TapDecision { holds: [None, None], postings: Default::default(), ..decision };
+            let decision = unasked(decision);
             self.counters.partner.push((partner, "unreachable", 0));
             self.take(message, common, decision, Reason::PartnerUnreachable, partial_supported, recipient, now);
             return;
@@ -225,6 +197,49 @@ impl Engine {
             funding,
         });
     }
+}
+
+/// The answer to a tap that needs nobody else.
+pub(super) fn tap_reply(book: &Book, decision: &TapDecision, reason: Reason) -> Reply {
+    let context = CodeContext {
+        kind: Some(decision.facts.kind),
+        partner: decision.partner.and_then(|p| book.partner(p)),
+        ..CodeContext::default()
+    };
+    let approved = reason == Reason::Approved;
+    Reply {
+        reason,
+        response_code: de39(reason, context),
+        approval_code: if approved { approval_code(decision.facts.no) } else { 0 },
+        partial: None,
+        balance: decision.balance,
+    }
+}
+
+/// A decision whose partner cannot be asked holds nothing.
+pub(super) fn unasked(decision: TapDecision) -> TapDecision {
+    TapDecision { holds: [None, None], postings: Default::default(), ..decision }
+}
+
+/// What is journaled of a tap.
+pub(super) fn tap_event(
+    decision: TapDecision,
+    repeat: RepeatKey,
+    raw: Raw<'_>,
+    reply: Option<Reply>,
+    partial_supported: bool,
+) -> Event<'_> {
+    Event::TapTaken(TapTaken {
+        facts: decision.facts,
+        repeat,
+        raw,
+        reply,
+        first: decision.holds[0],
+        second: decision.holds[1],
+        cleared: decision.cleared,
+        postings: decision.postings,
+        partial_supported,
+    })
 }
 
 /// `approved`, `partial`, `declined` or `none`.
