@@ -21,8 +21,8 @@ use super::problem::{Code, Problem};
 use super::scope;
 use crate::shard::chain;
 use crate::view::docs::{
-    AuthorizationDoc, AuthorizationEventDoc, CardDoc, OffRampDoc, Page, PartnerDoc, PoolDoc, QuoteDoc, RateDoc,
-    StatementDoc, TransferDoc, UserDoc,
+    AuthorizationDoc, AuthorizationEventDoc, BalanceDoc, CardDoc, LateApprovalDoc, OffRampDoc, Page, PartnerDoc,
+    PoolDoc, QuoteDoc, RateDoc, StatementDoc, TransferDoc, UserDoc,
 };
 use crate::view::fold::fold_authorization;
 use crate::view::{AuthorizationFilter, Outcome, PageRequest, StatementOf, View, ViewError};
@@ -49,6 +49,9 @@ pub(super) fn routes() -> OpenApiRouter<Sidecar> {
         .routes(routes!(authorizations))
         .routes(routes!(authorization))
         .routes(routes!(authorization_events))
+        .routes(routes!(late_approvals))
+        .routes(routes!(account_balance))
+        .routes(routes!(pool_balance))
 }
 
 /// Which page.
@@ -101,6 +104,30 @@ struct Span {
     limit: Option<u64>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
+}
+
+/// Which part of a list that is kept by time.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Between {
+    /// At this moment or later, RFC 3339.
+    from: Option<String>,
+    /// Before this moment, RFC 3339.
+    to: Option<String>,
+    /// 1 to 200, default 50.
+    limit: Option<u64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// When.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Moment {
+    /// At the end of this moment, RFC 3339; not in the future.
+    at: String,
 }
 
 /// Which authorizations; all that is given must fit.
@@ -374,6 +401,57 @@ async fn statement(
     let (from, to) = (moment("from", q.from.as_deref())?, moment("to", q.to.as_deref())?);
     let page = page(q.limit, q.cursor)?;
     sidecar.found(caller, what, move |view, scope| view.statement(scope, of, from, to, &page)).await
+}
+
+/// What an account had at a time.
+#[utoipa::path(get, path = "/v1/accounts/{id}/balance", tag = "accounts", params(("id" = String, Path), Moment), responses((status = 200, body = BalanceDoc)))]
+async fn account_balance(
+    caller: Caller,
+    State(sidecar): State<Sidecar>,
+    of: Segment,
+    Query(q): Query<Moment>,
+) -> Result<Response, Problem> {
+    let of = StatementOf::Account(of.id(Thing::Account, "the account")?);
+    balance_at(caller, &sidecar, of, "the account", &q).await
+}
+
+/// What a pool had at a time.
+#[utoipa::path(get, path = "/v1/pools/{id}/balance", tag = "pools", params(("id" = String, Path), Moment), responses((status = 200, body = BalanceDoc)))]
+async fn pool_balance(
+    caller: Caller,
+    State(sidecar): State<Sidecar>,
+    of: Segment,
+    Query(q): Query<Moment>,
+) -> Result<Response, Problem> {
+    let of = StatementOf::Pool(of.id(Thing::Pool, "the pool")?);
+    balance_at(caller, &sidecar, of, "the pool", &q).await
+}
+
+async fn balance_at(
+    caller: Caller,
+    sidecar: &Sidecar,
+    of: StatementOf,
+    what: &'static str,
+    q: &Moment,
+) -> Result<Response, Problem> {
+    let bad = || Problem::new(Code::InvalidParameter, "at: a time such as 2026-01-31T12:00:00Z is needed");
+    let at = Timestamp::parse_rfc3339(&q.at).ok_or_else(bad)?;
+    if at > sidecar.app.shard.query(|_, now| now).await? {
+        return Err(Problem::new(Code::InvalidParameter, "at: that moment has not come yet"));
+    }
+    sidecar.found(caller, what, move |view, scope| view.balance_at(scope, of, at)).await
+}
+
+/// Approvals of partners that came after the decision, and what they put at risk.
+#[utoipa::path(get, path = "/v1/late-approvals", tag = "authorizations", params(Between), responses((status = 200, body = Page<LateApprovalDoc>)))]
+async fn late_approvals(
+    caller: Caller,
+    State(sidecar): State<Sidecar>,
+    Query(q): Query<Between>,
+) -> Result<Response, Problem> {
+    let (from, to) = (moment("from", q.from.as_deref())?, moment("to", q.to.as_deref())?);
+    let page = page(q.limit, q.cursor)?;
+    sidecar.listed(caller, move |view, scope| view.late_approvals(scope, from, to, &page)).await
 }
 
 /// Authorizations.

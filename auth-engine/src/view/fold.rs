@@ -8,7 +8,7 @@ use bytes::Bytes;
 use iso_codec::Spec;
 use ledger_core::book::Book;
 use ledger_core::event::admin::Funding;
-use ledger_core::event::posting::{Ledger, Postings};
+use ledger_core::event::posting::{Ledger, Posting, Postings};
 use ledger_core::event::tap::{Advised, Change, Facts, Hold, Raw, Reply, Said, Source, TapTaken};
 use ledger_core::event::words::{Class, Reason, State};
 use ledger_core::event::{Event, field};
@@ -475,7 +475,6 @@ impl AuthorizationFold {
 
     /// How the authorization stands after an event, with the event's lines.
     pub fn event_doc(&self, names: &dyn Names, place: Place, event: &Event<'_>) -> AuthorizationEventDoc {
-        let lines = event.postings().map(Postings::lines).unwrap_or_default();
         AuthorizationEventDoc {
             sequence: place.seq,
             at: place.at.rfc3339(),
@@ -484,17 +483,19 @@ impl AuthorizationFold {
             reason: self.doc.reason.clone(),
             response_code: self.doc.response_code.clone(),
             held: self.doc.held.clone(),
-            postings: lines
-                .iter()
-                .map(|line| PostingDoc {
-                    account: line.ledger.word().to_owned(),
-                    id: owner_of(names, line.ledger),
-                    currency: line.currency.code().to_owned(),
-                    debit: line.currency.format(line.debit.max(0)),
-                    credit: line.currency.format(line.debit.min(0).saturating_neg()),
-                })
-                .collect(),
+            postings: event.postings().map(|postings| posting_docs(names, postings)).unwrap_or_default(),
         }
+    }
+
+    /// Numeric currency of the amount; 0 when nothing knows it.
+    pub(super) const fn currency_number(&self) -> u16 {
+        self.currency
+    }
+
+    /// What is held, when all of it is held in this currency.
+    pub(super) fn held_in(&self, currency: Currency) -> Option<i64> {
+        let one = |share: &Share| (share.now == 0 || share.currency == currency.number()).then_some(share.now);
+        self.shares.iter().map(one).sum()
     }
 
     /// What the pool has promised for this tap by now, when its card has an account linked to a pool: minor units and
@@ -508,7 +509,7 @@ impl AuthorizationFold {
 }
 
 /// The authorizations that an event makes or changes, each once.
-pub(crate) fn concerned(event: &Event<'_>) -> Vec<No> {
+pub fn concerned(event: &Event<'_>) -> Vec<No> {
     let own = match event {
         Event::TapTaken(e) => Some(e.facts.no),
         Event::TapDecided(e) => Some(e.no),
@@ -526,6 +527,18 @@ pub(crate) fn concerned(event: &Event<'_>) -> Vec<No> {
         }
     }
     found
+}
+
+/// The lines of an event as REST shows them.
+pub fn posting_docs(names: &dyn Names, postings: &Postings) -> Vec<PostingDoc> {
+    let one = |line: &Posting| PostingDoc {
+        account: line.ledger.word().to_owned(),
+        id: owner_of(names, line.ledger),
+        currency: line.currency.code().to_owned(),
+        debit: line.currency.format(line.debit.max(0)),
+        credit: line.currency.format(line.debit.min(0).saturating_neg()),
+    };
+    postings.lines().iter().map(one).collect()
 }
 
 fn owner_of(names: &dyn Names, ledger: Ledger) -> Option<String> {

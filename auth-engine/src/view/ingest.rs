@@ -7,7 +7,7 @@ use ledger_core::book::{Balance, TransferKind};
 use ledger_core::event::Event;
 use ledger_core::event::admin::{Funding, OffRampExecuted, PartnerTerms, QuoteMade, Transfer, TransferEnded};
 use ledger_core::event::posting::Postings;
-use ledger_core::event::tap::Source;
+use ledger_core::event::tap::{AnsweredTooLate, Source};
 use ledger_core::event::words::{CardStatus, Kyc, Settlement, Status};
 use ledger_core::id::{Id, No, Thing};
 use ledger_core::money::Currency;
@@ -21,6 +21,7 @@ use super::docs::{
     TransferDoc, UserDoc, thing_of,
 };
 use super::fold::{AuthorizationFold, CardName, Memo, Names, Place, Requests, concerned};
+use super::late::{Standing, late_approval};
 use super::lists::{Row, balance};
 use super::statement::{LineRow, Movement, movements};
 use super::store::{By, Kind, Rows, key};
@@ -484,11 +485,29 @@ impl Ingest<'_, '_> {
             told.memos.extend(memo(before.as_ref(), &fold));
             told.authorization.get_or_insert_with(|| fold.doc.id.clone());
             self.rows.put(key::event(no, self.place.seq), &event_doc)?;
+            if let Event::AnsweredTooLate(e) = event {
+                self.late_approval(&fold, e)?;
+            }
             let partner = fold.owners.partner;
             self.rows.put(row_key, &Row::new(fold, partner))?;
         }
         told.reference.clone_from(&told.authorization);
         Ok(told)
+    }
+
+    /// A partner's approval that came too late is listed with what it put at risk.
+    fn late_approval(&mut self, fold: &AuthorizationFold, e: &AnsweredTooLate<'_>) -> Result<(), ViewError> {
+        let lookup = Lookup::new(self.rows);
+        let partner = fold.partner.and_then(|index| lookup.partner(index));
+        lookup.finish(())?;
+        let standing = Standing::of_fold(partner, fold);
+        let doc = standing.and_then(|standing| late_approval(&standing, self.place.seq, self.place.at, &e.said));
+        let Some(doc) = doc else { return Ok(()) };
+        let lists = [Some((By::Late, 0)), partner.map(|id| (By::PartnerLate, id.no))];
+        for (by, owner) in lists.into_iter().flatten() {
+            self.rows.put(key::timed(Kind::Authorization, by, owner, self.sorted_at, fold.no), &doc)?;
+        }
+        Ok(())
     }
 
     fn list_authorization(&mut self, before: Option<&AuthorizationFold>, now: &AuthorizationFold) {
@@ -529,6 +548,7 @@ impl Ingest<'_, '_> {
             balance.available = balance.available.saturating_add(available);
             balance.held = balance.held.saturating_add(held);
             let bytes = [balance.available.to_be_bytes(), balance.held.to_be_bytes()].concat();
+            self.rows.put_bytes(key::balance_after(source, self.sorted_at, self.place.seq), bytes.clone());
             self.rows.put_bytes(key::balance(source), bytes);
             let (kind, index) = kind_of(source);
             let own = self.name(kind, index)?.currency;

@@ -330,16 +330,18 @@ impl View {
     }
 }
 
+/// Bytes of an entry's key behind its list: time, number.
+const TIMED_TAIL: usize = 16;
+
 /// The shortest list that holds all that fits.
 fn authorization_span(scope: Option<Id>, filter: &AuthorizationFilter) -> Span {
-    const TAIL: usize = 16;
     let kind = Kind::Authorization;
     if let Some(since) = filter.updated_since {
         let list = match scope {
             Some(partner) => key::list(kind, By::PartnerUpdated, partner.no),
             None => key::list(kind, By::Updated, 0),
         };
-        return Span::all(list, TAIL).ending(&key::newest_first(Timestamp(since.0.saturating_sub(1))));
+        return Span::all(list, TIMED_TAIL).ending(&key::newest_first(Timestamp(since.0.saturating_sub(1))));
     }
     let list = match (filter.card, filter.pool, filter.user, scope) {
         (Some(card), ..) => key::list(kind, By::Card, card.no),
@@ -348,12 +350,17 @@ fn authorization_span(scope: Option<Id>, filter: &AuthorizationFilter) -> Span {
         (None, None, None, Some(partner)) => key::list(kind, By::Partner, partner.no),
         (None, None, None, None) => key::list(kind, By::All, 0),
     };
-    let mut span = Span::all(list, TAIL);
+    timed_span(list, filter.from, filter.to)
+}
+
+/// What a list that is kept by time has from `from` on and before `to`, newest first.
+pub(super) fn timed_span(list: Vec<u8>, from: Option<Timestamp>, to: Option<Timestamp>) -> Span {
+    let mut span = Span::all(list, TIMED_TAIL);
     // Newest first: the later bound begins the walk, the earlier one ends it.
-    if let Some(to) = filter.to {
+    if let Some(to) = to {
         span = span.starting(&key::newest_first(Timestamp(to.0.saturating_sub(1))));
     }
-    if let Some(from) = filter.from {
+    if let Some(from) = from {
         span = span.ending(&key::newest_first(Timestamp(from.0.saturating_sub(1))));
     }
     span

@@ -9,6 +9,7 @@ pub mod docs;
 pub mod feed;
 pub mod fold;
 mod ingest;
+pub mod late;
 mod lists;
 pub mod request;
 mod statement;

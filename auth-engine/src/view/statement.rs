@@ -8,8 +8,8 @@ use ledger_core::money::Currency;
 use ledger_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::docs::{AccountDoc, MoneyDoc, PoolDoc, StatementDoc, StatementLine};
-use super::lists::{Row, owned};
+use super::docs::{AccountDoc, BalanceDoc, MoneyDoc, PoolDoc, StatementDoc, StatementLine};
+use super::lists::{Row, balance, owned};
 use super::store::{self, Kind, Span, Step, key};
 use super::{PageRequest, StatementOf, View, ViewError};
 
@@ -132,24 +132,7 @@ impl View {
         request: &PageRequest,
     ) -> Result<Option<StatementDoc>, ViewError> {
         self.read(|tree| {
-            let (source, own, account_id, pool_id) = match of {
-                StatementOf::Account(id) => {
-                    let Some(row): Option<Row<AccountDoc>> = owned(tree, scope, Kind::Account, id)? else {
-                        return Ok(None);
-                    };
-                    if row.doc.id != id.text(Thing::Account) {
-                        return Ok(None);
-                    }
-                    (Source::Account(row.index), code(&row.doc.currency)?, Some(row.doc.id), None)
-                }
-                StatementOf::Pool(id) => {
-                    let Some(row): Option<Row<PoolDoc>> = owned(tree, scope, Kind::Pool, id)? else { return Ok(None) };
-                    if row.doc.id != id.text(Thing::Pool) {
-                        return Ok(None);
-                    }
-                    (Source::Pool(row.index), code(&row.doc.currency)?, None, Some(row.doc.id))
-                }
-            };
+            let Some((source, own, account_id, pool_id)) = whose(tree, scope, of)? else { return Ok(None) };
             let mut span = Span::all(key::lines(source), TAIL);
             if let Some(from) = from {
                 span = span.starting(&key::sortable(from));
@@ -179,6 +162,55 @@ impl View {
             }))
         })
     }
+}
+
+impl View {
+    /// What an account or pool had at the end of a moment. `None`: no such thing, or another partner's.
+    pub fn balance_at(
+        &self,
+        scope: Option<Id>,
+        of: StatementOf,
+        at: Timestamp,
+    ) -> Result<Option<BalanceDoc>, ViewError> {
+        self.read(|tree| {
+            let Some((source, own, account_id, pool_id)) = whose(tree, scope, of)? else { return Ok(None) };
+            let end = key::balance_after(source, at, u64::MAX);
+            let last = tree.range(key::history(source)..=end).next_back().transpose()?;
+            let sequence = last.as_ref().and_then(|(key, _)| key.last_chunk::<8>()).map(|seq| u64::from_be_bytes(*seq));
+            let balance = balance(last.as_ref().map(|(_, bytes)| bytes.as_ref()));
+            Ok(Some(BalanceDoc {
+                account_id,
+                pool_id,
+                at: at.rfc3339(),
+                posted: MoneyDoc::new(balance.posted(), own),
+                held: MoneyDoc::new(balance.held, own),
+                available: MoneyDoc::new(balance.available, own),
+                sequence,
+            }))
+        })
+    }
+}
+
+type Whose = (Source, Currency, Option<String>, Option<String>);
+
+/// The source that a statement or balance is of, its currency, and its id as an account or as a pool.
+fn whose(tree: &sled::Tree, scope: Option<Id>, of: StatementOf) -> Result<Option<Whose>, ViewError> {
+    Ok(match of {
+        StatementOf::Account(id) => {
+            let row: Option<Row<AccountDoc>> = owned(tree, scope, Kind::Account, id)?;
+            match row.filter(|row| row.doc.id == id.text(Thing::Account)) {
+                Some(row) => Some((Source::Account(row.index), code(&row.doc.currency)?, Some(row.doc.id), None)),
+                None => None,
+            }
+        }
+        StatementOf::Pool(id) => {
+            let row: Option<Row<PoolDoc>> = owned(tree, scope, Kind::Pool, id)?;
+            match row.filter(|row| row.doc.id == id.text(Thing::Pool)) {
+                Some(row) => Some((Source::Pool(row.index), code(&row.doc.currency)?, None, Some(row.doc.id))),
+                None => None,
+            }
+        }
+    })
 }
 
 fn code(text: &str) -> Result<Currency, ViewError> {

@@ -17,7 +17,7 @@ use super::docs::Page;
 use super::{PageRequest, ViewError};
 
 /// Grows with every change of the layout or of a shape: another version is wiped and rebuilt.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// Rows that one page may read before it is given back short, so that no filter can hold a thread for long.
 pub(super) const MAX_SCANNED: usize = 20_000;
 /// What sled may keep of its pages in memory.
@@ -44,6 +44,8 @@ pub(super) enum Table {
     Line = 6,
     /// Number of a link.
     Link = 7,
+    /// Balance by source, time and sequence: after each event that moved it.
+    History = 8,
 }
 
 /// What a row is about.
@@ -86,6 +88,10 @@ pub(super) enum By {
     Updated = 6,
     /// A partner's, by its last change.
     PartnerUpdated = 7,
+    /// Everything that a partner approved too late, by when.
+    Late = 8,
+    /// What one partner approved too late, by when.
+    PartnerLate = 9,
 }
 
 /// Keys. Numbers are big-endian so that bytes sort as they do; newest first is the number's complement.
@@ -145,6 +151,19 @@ pub(super) mod key {
         key.extend_from_slice(&sortable(at));
         key.extend_from_slice(&seq.to_be_bytes());
         key.extend_from_slice(&place.to_be_bytes());
+        key
+    }
+
+    /// All balances that a source had.
+    pub(in crate::view) fn history(of: Source) -> Vec<u8> {
+        source(Table::History, of)
+    }
+
+    /// The balance that a source had after an event; `seq` beyond every event's gives the end of a moment.
+    pub(in crate::view) fn balance_after(of: Source, at: Timestamp, seq: u64) -> Vec<u8> {
+        let mut key = history(of);
+        key.extend_from_slice(&sortable(at));
+        key.extend_from_slice(&seq.to_be_bytes());
         key
     }
 

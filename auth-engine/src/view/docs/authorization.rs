@@ -137,6 +137,39 @@ pub struct AuthorizationDoc {
     pub updated_at: String,
 }
 
+/// A partner's approval that came after the decision. It moved nothing here; the partner may have booked it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LateApprovalDoc {
+    /// `aut_…`
+    pub authorization_id: String,
+    /// `ptn_…`
+    pub partner_id: Option<String>,
+    /// `usr_…`
+    pub user_id: Option<String>,
+    /// `crd_…`
+    pub card_id: Option<String>,
+    /// The authorization's status when the answer came.
+    pub status: String,
+    /// Its reason then.
+    pub reason: Option<String>,
+    /// Its DE39 then.
+    pub response_code: Option<String>,
+    /// What was asked.
+    pub amount: MoneyDoc,
+    /// What the partner approved.
+    pub approved: MoneyDoc,
+    /// `approved` less what stood approved when the answer came.
+    pub at_risk: MoneyDoc,
+    /// From the ask to the answer.
+    pub latency_us: u64,
+    /// How long after its deadline the answer came.
+    pub late_by_us: u64,
+    /// RFC 3339.
+    pub answered_at: String,
+    /// Sequence of the answer in the journal.
+    pub sequence: u64,
+}
+
 /// One line of an event's double entry. One of `debit` and `credit` is zero.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PostingDoc {

@@ -9,11 +9,11 @@ mod authorization;
 mod moves;
 
 pub use authorization::{
-    AuthorizationDoc, AuthorizationEventDoc, FundingSourceDoc, MerchantDoc, NetworkDoc, PartnerDecisionDoc, PosDoc,
-    PostingDoc,
+    AuthorizationDoc, AuthorizationEventDoc, FundingSourceDoc, LateApprovalDoc, MerchantDoc, NetworkDoc,
+    PartnerDecisionDoc, PosDoc, PostingDoc,
 };
 pub(super) use moves::thing_of;
-pub use moves::{OffRampDoc, QuoteDoc, RateDoc, StatementDoc, StatementLine, TransferDoc};
+pub use moves::{BalanceDoc, OffRampDoc, QuoteDoc, RateDoc, StatementDoc, StatementLine, TransferDoc};
 
 use std::collections::BTreeMap;
 
@@ -350,6 +350,11 @@ pub struct CardFundingDoc {
 }
 
 impl CardFundingDoc {
+    /// From a card's funding, with what the book's indices name.
+    pub fn of_book(book: &Book, funding: Funding) -> Self {
+        Self::new(funding, |i| book.pool(i).map(|p| p.id), |i| book.account(i).map(|a| (a.id, a.currency)))
+    }
+
     /// From a card's funding; `pool` and `account` resolve dense indices.
     pub(super) fn new(
         funding: Funding,
@@ -408,11 +413,7 @@ impl CardDoc {
             id: c.id.text(Thing::Card),
             user_id: book.user(c.user)?.id.text(Thing::User),
             status: c.status.word().to_owned(),
-            funding: CardFundingDoc::new(
-                c.funding,
-                |i| book.pool(i).map(|p| p.id),
-                |i| book.account(i).map(|a| (a.id, a.currency)),
-            ),
+            funding: CardFundingDoc::of_book(book, c.funding),
             last4: format!("{:04}", c.last4),
             expires: c.expires.text(),
             created_at: c.created_at.rfc3339(),

@@ -217,6 +217,27 @@ pub struct StatementLine {
     pub authorization_id: Option<String>,
 }
 
+/// What an account or pool had at the end of a moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BalanceDoc {
+    /// The account, when it is an account's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<String>,
+    /// The pool, when it is a pool's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool_id: Option<String>,
+    /// RFC 3339; what happened in this microsecond is in it.
+    pub at: String,
+    /// `available` + `held`.
+    pub posted: MoneyDoc,
+    /// Reserved by open holds.
+    pub held: MoneyDoc,
+    /// Could be spent.
+    pub available: MoneyDoc,
+    /// Sequence of the last event that moved it; null when none had.
+    pub sequence: Option<u64>,
+}
+
 /// A statement of `posted`, oldest line first: `opening` plus every line that is no memo is `closing`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StatementDoc {
