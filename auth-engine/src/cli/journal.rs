@@ -1,22 +1,32 @@
-//! `auth-engine journal verify`: reads a stopped journal and says whether it holds. It never writes.
+//! `auth-engine journal`: its subcommands, and `verify`, which reads a stopped journal and says whether it holds. It
+//! never writes.
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::io::{IsTerminal as _, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use ledger_core::book::Book;
 use ledger_core::event::Event;
-use ledger_core::journal::{JournalError, KeySource, verify_on};
+use ledger_core::journal::file::Disk;
+use ledger_core::journal::{KeySource, Snapshot, SnapshotHead, Stopped, list_snapshots, verify_on};
 use ledger_core::time::Timestamp;
 
 use super::config::ConfigArgs;
 use super::prove::Audit;
-use super::{Failure, Outcome};
+use super::stopped::{bar, failure, hex};
+use super::{Failure, Outcome, cut, export, inspect, late, replay};
 use crate::shard::data;
+
+/// Events between two looks of the bar.
+const BAR_STEP: u64 = 4_096;
 
 /// Arguments of `auth-engine journal`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  auth-engine journal verify --data ./data")]
+#[command(
+    after_help = "Example:\n  auth-engine journal verify --data ./data\n  auth-engine journal inspect --data ./data --from 40 --to 60\n\nThe engine must be stopped, or the directory a copy. Only `cut` writes."
+)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -41,6 +51,16 @@ enum Command {
         #[arg(long, value_name = "KEY", requires = "proof")]
         key: Option<String>,
     },
+    /// Show segments, blocks or events, one a line
+    Inspect(inspect::Args),
+    /// Print events as JSON lines, without card numbers and secrets
+    Export(export::Args),
+    /// Fold the book to any sequence or time, or decide one authorization again
+    Replay(replay::Args),
+    /// List what partners approved too late, and what that put at risk
+    LateApprovals(late::Args),
+    /// Cut the journal behind an event: the one command that writes
+    Cut(cut::Args),
     /// Prove one authorization to somebody who has no journal
     Prove(super::prove::Args),
 }
@@ -54,6 +74,11 @@ pub fn run(args: Args) -> Outcome {
         Command::Verify { proof: Some(proof), key, .. } => super::prove::verify(&proof, key.as_deref()),
         Command::Verify { from, json, .. } => run_verify(&from, json),
         Command::Prove(args) => super::prove::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::LateApprovals(args) => late::run(&args),
+        Command::Cut(args) => cut::run(&args),
     }
 }
 
@@ -63,12 +88,27 @@ fn run_verify(from: &ConfigArgs, json: bool) -> Outcome {
     let mut book = Book::default();
     let disk = data::journal_options(&config).disk;
     let mut signed = Audit::open(&config)?;
+    let snapshots = snapshots(&*disk, &dir)?;
+    // Only to know how far there is to go; what it refuses is found and told below.
+    let last = std::io::stderr().is_terminal().then(|| Stopped::open(Arc::clone(&disk), &dir, &KeySource::absent()));
+    let bar = bar(last.and_then(Result::ok).map_or(0, |stopped| stopped.last_seq()), false);
     let report = verify_on(&*disk, &dir, KeySource::absent(), &mut |record| {
         signed.take(&record)?;
         let event = Event::decode(record.payload).map_err(|e| e.to_string())?;
-        book.apply(record.seq, Timestamp(record.at), &event).map_err(|e| e.to_string())
-    })
-    .map_err(failure)?;
+        stays_decided(&book, &event)?;
+        book.apply(record.seq, Timestamp(record.at), &event).map_err(|e| e.to_string())?;
+        if record.seq % BAR_STEP == 0 {
+            bar.set_position(record.seq);
+        }
+        match snapshots.get(&record.seq) {
+            Some(head) if head.state_hash != book.state_hash() => {
+                Err(format!("the snapshot of segment {} holds another state than the journal", head.segment))
+            }
+            _ => Ok(()),
+        }
+    });
+    bar.finish_and_clear();
+    let report = report.map_err(failure)?;
     book.check().map_err(|violation| Failure::no(format!("{}: an invariant is broken: {violation}", dir.display())))?;
     let hash = hex(&book.state_hash());
     let rows = [
@@ -77,6 +117,7 @@ fn run_verify(from: &ConfigArgs, json: bool) -> Outcome {
         ("events", report.events.into()),
         ("blocks", report.blocks.into()),
         ("segments", report.segments.into()),
+        ("snapshots", snapshots.len().into()),
         ("epoch", report.last_epoch.into()),
         ("last_event_at", (report.events > 0).then(|| Timestamp(report.last_at).rfc3339()).into()),
         ("torn_tail", report.torn.is_some().into()),
@@ -108,11 +149,32 @@ fn run_verify(from: &ConfigArgs, json: bool) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A directory that cannot be used is 3, damage is 1.
-pub(super) fn failure(error: JournalError) -> Failure {
-    if error.is_damage() { Failure::no(error.to_string()) } else { Failure::data(error.to_string()) }
+/// The heads of all snapshots by the last event that each covers.
+fn snapshots(disk: &dyn Disk, dir: &Path) -> Result<HashMap<u64, SnapshotHead>, Failure> {
+    let mut heads = HashMap::new();
+    for (_, path) in list_snapshots(disk, dir).unwrap_or_default() {
+        let head = Snapshot::open(disk, &path).map_err(failure)?.head().clone();
+        heads.insert(head.last_seq, head);
+    }
+    Ok(heads)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+/// Invariants that need the book before an event: a known message is never decided again (6), and what is final never
+/// holds anything again (7).
+fn stays_decided(book: &Book, event: &Event<'_>) -> Result<(), String> {
+    let key = match event {
+        Event::TapTaken(e) => Some(e.repeat.key),
+        Event::Advised(e) => Some(e.repeat.key),
+        Event::Reversed(e) => Some(e.repeat.key),
+        _ => None,
+    };
+    if let Some(known) = key.and_then(|key| book.repeat(&key)) {
+        return Err(format!("it decides a message that event {} had decided", known.seq));
+    }
+    for change in event.changes().iter().filter(|change| change.held != 0) {
+        if book.authorization(change.no).is_some_and(|a| a.state.is_final()) {
+            return Err("an authorization that was final holds money again".to_owned());
+        }
+    }
+    Ok(())
 }

@@ -4,15 +4,24 @@
 //! owns the one place where an error becomes a line on stderr and an exit code.
 
 pub mod config;
+pub mod cut;
 pub mod decode;
 pub mod demo;
 pub mod encode;
+mod events;
+pub mod explain;
+pub mod export;
+pub mod inspect;
 pub mod journal;
 pub mod keys;
+pub mod late;
 pub mod prove;
+pub mod replay;
 pub mod serve;
 pub mod simulate;
 pub mod spec;
+mod stopped;
+mod story;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -120,8 +129,10 @@ enum Command {
     Keys(keys::Args),
     /// Check the configuration, or show the effective one with the origin of each value
     Config(config::Args),
-    /// Verify the journal of a stopped data directory
+    /// The journal of a stopped data directory: verify, inspect, export, replay, cut
     Journal(journal::Args),
+    /// Tell one authorization on a page, from the journal of a stopped data directory
+    Explain(explain::Args),
 }
 
 /// Reads the command line, runs the command, and turns a failure into one line on stderr and its exit code.
@@ -178,6 +189,7 @@ fn run(command: Command) -> Outcome {
         Command::Keys(args) => keys::run(args),
         Command::Config(args) => config::run(args),
         Command::Journal(args) => journal::run(args),
+        Command::Explain(args) => explain::run(&args),
     }
 }
 

@@ -11,7 +11,7 @@ use ledger_core::journal::{Record, Stopped, read_keyring};
 use ledger_core::proof::{Salts, Tree};
 
 use super::config::ConfigArgs;
-use super::{Failure, Outcome, journal, say};
+use super::{Failure, Outcome, say, stopped};
 use crate::config::Config;
 use crate::proof::bundle::{self, Bundle, MOST_BYTES, ProofError, Shown};
 use crate::proof::consistency::{self, Consistency};
@@ -54,11 +54,11 @@ pub fn run(args: &Args) -> Outcome {
     let (keys, disk) = (data::key_source(&config)?, data::journal_options(&config).disk);
     if args.public_key {
         // A header does not change, so this works beside a running engine.
-        let keyring = read_keyring(&*disk, &dir, &keys).map_err(journal::failure)?;
+        let keyring = read_keyring(&*disk, &dir, &keys).map_err(stopped::failure)?;
         say(Signer::new(&keyring).verifier());
         return Ok(ExitCode::SUCCESS);
     }
-    let stopped = Stopped::open(disk, &dir, &keys).map_err(journal::failure)?;
+    let stopped = Stopped::open(disk, &dir, &keys).map_err(stopped::failure)?;
     let keyring = stopped.keyring().ok_or_else(|| Failure::data("the master key is needed to sign a proof"))?;
     let key = Signer::new(keyring).verifier().clone();
     let stored = store::read_last(&store::dir(&config.data_dir), &key).map_err(|e| Failure::data(e.to_string()))?;
@@ -160,7 +160,7 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
 
 fn refused(error: ProofError) -> Failure {
     match error {
-        ProofError::Journal(error) => journal::failure(error),
+        ProofError::Journal(error) => stopped::failure(error),
         ProofError::Checkpoint(_) => Failure::data(error.to_string()),
         ProofError::Missing(_) | ProofError::Form(_) | ProofError::Note { .. } | ProofError::Mismatch(_) => {
             Failure::no(error.to_string())

@@ -82,7 +82,11 @@ pub fn load_spec(name: &str) -> Result<Arc<Spec>, Failure> {
     Spec::from_toml(&text).map(Arc::new).map_err(|why| Failure::usage(format!("message spec {name:?}: {why}")))
 }
 
-fn policy(config: &Config) -> Result<Policy, Failure> {
+/// The book's policy as configured.
+///
+/// # Errors
+/// Exit 2 for a position limit in a currency or amount that nothing has.
+pub(crate) fn policy(config: &Config) -> Result<Policy, Failure> {
     let micros = |d: std::time::Duration| i64::try_from(d.as_micros()).unwrap_or(i64::MAX);
     let mut fx_max = std::collections::BTreeMap::new();
     for (code, units) in &config.fx.max_position {

@@ -10,6 +10,7 @@ mod hostile_machine;
 mod hostile_money;
 mod hostile_partner;
 mod hostile_rest;
+mod journal_commands;
 mod late;
 mod processors;
 mod proofs;

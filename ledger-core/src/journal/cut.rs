@@ -13,6 +13,7 @@ use super::error::JournalError;
 use super::file::{Access, AlignedBuf, Disk, Lock, LockKind, PAGE, SegmentFile};
 use super::format::{self, BLOCK_HEADER, BlockHeader, Hash, HeaderPage, Kind, Record, Records, SegmentHeader};
 use super::recovery::{self, Listed, Window};
+use super::snapshot::list_snapshots;
 use super::{segment_name, walk};
 use crate::keys::MAX_EPOCH;
 
@@ -229,6 +230,13 @@ impl Cut {
     /// A file operation that failed, with its place.
     pub fn carry_out(self, backup: &Path, event: &[u8]) -> Result<Done, JournalError> {
         let copied = self.copy(backup)?;
+        // What a snapshot of the cut segment knows is no longer what the journal says.
+        for (number, snapshot) in list_snapshots(&*self.disk, &self.dir)? {
+            if number >= self.kept.header.segment {
+                self.disk.remove(&snapshot).map_err(JournalError::io(&snapshot, 0, "remove a snapshot"))?;
+            }
+        }
+        self.sync_dir()?;
         let (first, second) = self.build(event)?;
         let kept = second.as_ref().map(|(_, to)| to.clone());
         // The new ones come before the old ones go: at no moment has the highest epoch no block that tells it. Until the
