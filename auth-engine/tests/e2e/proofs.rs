@@ -261,6 +261,33 @@ fn checkpoints_that_do_not_fit_the_journal_are_refused() {
     assert_eq!(fs::read(&log).expect("the log"), whole);
 }
 
+#[test]
+fn a_cut_journal_goes_on_and_cannot_hide_it_from_a_witness() {
+    let engine = Engine::start(signing());
+    let world = World::on(&engine);
+    let card = world.pool_card();
+    let before = checkpoint(&engine);
+    assert_eq!(code(&engine.wire().ask(&purchase(&card, 100))), "00");
+    let after = checkpoint(&engine);
+    assert_eq!(engine.stop().code(), Some(0));
+    let (data, key) = (engine.data(), key(&engine));
+    let cut = journal(&["cut", "--at", &size(&before).to_string(), "--yes", "--data", text(&data)]);
+    assert_eq!(cut.code(), Some(0), "{}", cut.stderr);
+    engine.run();
+    let newest = checkpoint(&engine);
+    assert_eq!(engine.stop().code(), Some(0));
+    assert!(size(&newest) > size(&before));
+    let (kept, proof) = (data.with_file_name("kept"), data.with_file_name("since.proof"));
+    let since = |note: &str| {
+        fs::write(&kept, note).expect("writable");
+        journal(&["prove", "--since", text(&kept), "--data", text(&data), "--out", text(&proof)])
+    };
+    assert_eq!(since(&before).code(), Some(0));
+    assert_eq!(journal(&["verify", "--proof", text(&proof), "--key", text(&key)]).code(), Some(0));
+    assert_eq!(since(&after).code(), Some(3), "what was signed and cut can no longer be shown");
+    assert_eq!(journal(&["verify", "--data", text(&data)]).code(), Some(0));
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a folder");
     for entry in fs::read_dir(from).expect("a folder") {
