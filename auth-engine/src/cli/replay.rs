@@ -26,7 +26,7 @@ const FEW: usize = 20;
 /// Arguments of `auth-engine journal replay`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  auth-engine journal replay --data ./data                                    the book as it is at the end\n  auth-engine journal replay --data ./data --to 4711 --json                   at an event, for machines\n  auth-engine journal replay --data ./data --at 2026-01-31T12:00:00Z --pool pol_0000008000000007\n  auth-engine journal replay --data ./data --authorization aut_000000R000000019\n\nWith --authorization every event of it is decided again, on the book as it was just before, from the request as it\ncame and the partner's answer as it is journaled; it needs the master key. Exit 1 when an event or a reply does not\ncome out as it is journaled. The engine must be stopped, or the directory a copy. Nothing is written."
+    after_help = "Example:\n  auth-engine journal replay --data ./data                                    the book as it is at the end\n  auth-engine journal replay --data ./data --to 4711 --json                   at an event, for machines\n  auth-engine journal replay --data ./data --at 2026-01-31T12:00:00Z --pool pol_0000008000000007\n  auth-engine journal replay --data ./data --authorization aut_000000R000000019\n  auth-engine journal replay --data ./data --decisions                        every decision made again\n\nWith --authorization every event of it is decided again, on the book as it was just before, from the request as it\ncame and the partner's answer as it is journaled; it needs the master key. Exit 1 when an event or a reply does not\ncome out as it is journaled. The engine must be stopped, or the directory a copy. Nothing is written."
 )]
 pub struct Args {
     #[command(flatten)]
@@ -46,6 +46,9 @@ pub struct Args {
     /// One authorization (aut_…), decided again
     #[arg(long, value_name = "ID", conflicts_with_all = ["to", "at", "account", "pool"])]
     authorization: Option<String>,
+    /// Every decision of the journal, made again in one pass
+    #[arg(long, conflicts_with_all = ["to", "at", "account", "pool", "authorization"])]
+    decisions: bool,
     /// JSON for machines
     #[arg(long)]
     json: bool,
@@ -62,6 +65,9 @@ fn moment(text: &str) -> Result<Timestamp, String> {
 pub fn run(args: &Args) -> Outcome {
     if let Some(text) = &args.authorization {
         return authorization(args, authorization_id(text)?);
+    }
+    if args.decisions {
+        return decisions(args);
     }
     let named = |texts: &[String], thing: Thing| {
         let one = |text: &String| {
@@ -218,6 +224,27 @@ fn authorization(args: &Args, id: Id) -> Outcome {
         write!(out, "{}", story_text(&story))
     };
     Ok(ExitCode::from(if story.equal { 0 } else { EXIT_NO }))
+}
+
+fn decisions(args: &Args) -> Outcome {
+    let directory = Directory::open(&args.from)?;
+    let told = story::decide_all(&directory)?;
+    let unequal = !told.unequal.is_empty();
+    let mut out = std::io::stdout().lock();
+    let _ = if args.json {
+        writeln!(out, "{}", json!(told))
+    } else {
+        let mut text = told.unequal.iter().map(|line| format!("{line}\n")).collect::<String>();
+        if told.unequal_events > told.unequal.len() as u64 {
+            text += "…\n";
+        }
+        text += &format!(
+            "{} events decided again, {} replies made again, {} came out otherwise\n",
+            told.events, told.replies, told.unequal_events
+        );
+        write!(out, "{text}")
+    };
+    Ok(ExitCode::from(if unequal { EXIT_NO } else { 0 }))
 }
 
 fn story_text(story: &Story) -> String {

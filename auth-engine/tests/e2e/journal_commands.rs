@@ -348,3 +348,88 @@ fn a_cut_lets_a_damaged_journal_open_again() {
     engine.run();
     assert!(engine.call("GET", "/healthz", None, None).status == 200);
 }
+
+#[test]
+fn what_comes_out_otherwise_is_told_and_ends_with_1() {
+    let engine = Engine::start(Setup::default());
+    let world = World::on(&engine);
+    engine.put("/v1/rates/EUR-USDC", &json!({"rate": "1.1", "markup_bps": 100}));
+    let coins = world.new_pool("USDC", "100.000000");
+    let funding = json!({"type": "pool", "pool_id": coins, "account_currency": "EUR"});
+    let (card, mut wire) = (world.card(funding), engine.wire());
+    assert_eq!(code(&wire.ask(&purchase(&card, 1000))), "00");
+    let id = world.newest(&card)["id"].as_str().expect("an id").to_owned();
+    assert_eq!(engine.stop().code(), Some(0));
+    told(&engine, &["journal", "replay", "--authorization", &id]);
+    // Limits of positions are the configuration's: under others the tap would have been declined.
+    engine.configure(Setup { sections: "[fx]\nmax_position = { USDC = \"1\" }\n".to_owned(), ..Setup::default() });
+    let other = cli(&engine, &["journal", "replay", "--authorization", &id]);
+    assert_eq!(other.code(), Some(1), "{}", other.stdout);
+    assert!(other.stdout.contains("NOT EQUAL") && other.stdout.contains("rule 11"), "{}", other.stdout);
+    let all = cli(&engine, &["journal", "replay", "--decisions"]);
+    assert_eq!(all.code(), Some(1));
+    assert!(all.stdout.contains("1 came out otherwise") && all.stdout.contains("fx_limit"), "{}", all.stdout);
+    assert!(told(&engine, &["explain", &id]).contains("something comes out otherwise"));
+    // Without its master key nothing sealed opens; what is not sealed is still told.
+    let key = engine.data().join("master.key");
+    std::fs::rename(&key, key.with_extension("away")).expect("renamed");
+    assert_eq!(cli(&engine, &["explain", &id]).code(), Some(3));
+    assert!(told(&engine, &["journal", "inspect", "--authorization", &id]).contains("tap_taken"));
+    assert!(told(&engine, &["journal", "export"]).contains(&id));
+    std::fs::rename(key.with_extension("away"), &key).expect("renamed");
+    engine.configure(Setup::default());
+    engine.write_config(&engine.data());
+}
+
+#[test]
+fn a_cut_minds_the_archive_and_the_snapshots() {
+    let engine = Engine::prepare(Setup::default());
+    let archive = engine.data().with_file_name("archive");
+    let journal = format!(
+        "[journal]\nsegment = \"1MiB\"\nmax_batch = \"256KiB\"\nrecovery_time = \"0s\"\narchive_dir = {archive:?}\n"
+    );
+    engine.configure(Setup { sections: journal, ..Setup::default() });
+    engine.run();
+    let world = World::on(&engine);
+    let (card, account) = world.account_card("900000.00");
+    let mut wire = engine.wire();
+    let files = |kind: &str, dir: &Path| -> Vec<String> {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().map(|entry| entry.expect("an entry").file_name());
+        let mut names: Vec<String> = entries.filter_map(|name| name.into_string().ok()).collect();
+        names.retain(|name| name.ends_with(kind));
+        names.sort();
+        names
+    };
+    let dir = engine.data().join("journal");
+    until("two snapshots and an archived segment", || {
+        for _ in 0..50 {
+            wire.ask_bytes(&purchase(&card, 10));
+        }
+        (files(".snapshot", &dir).len() == 2 && !files(".zst", &archive).is_empty()).then_some(())
+    });
+    assert_eq!(engine.stop().code(), Some(0));
+    let refused = cli(&engine, &["journal", "cut", "--at", "5", "--yes"]);
+    assert_eq!(refused.code(), Some(3));
+    assert!(refused.error().contains("archive"), "{}", refused.stderr);
+    assert!(
+        told(&engine, &["journal", "inspect", "--from", "1", "--to", "1"]).contains("started"),
+        "out of the archive"
+    );
+    // Within the newest segment of which there is a snapshot.
+    let newest = files(".snapshot", &dir).pop().expect("a snapshot");
+    let number: u64 = newest.trim_end_matches(".snapshot").parse().expect("a number");
+    let table = told(&engine, &["journal", "inspect"]);
+    let words: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    let row = words.iter().find(|row| row.first() == Some(&number.to_string().as_str())).expect("its row");
+    let at = row[1].parse::<u64>().expect("its first event") + 10;
+    let then = json_of(&engine, &["journal", "replay", "--to", &at.to_string(), "--json"]);
+    let done = told(&engine, &["journal", "cut", "--at", &at.to_string(), "--yes"]);
+    assert!(done.contains("the journal holds"), "{done}");
+    assert!(!dir.join(&newest).exists(), "it knew more than the journal");
+    engine.run();
+    assert!(engine.stderr().contains("begins with a snapshot"), "{}", engine.stderr());
+    let balance = then["accounts"].as_array().expect("accounts").iter().find(|a| a["id"] == account.as_str());
+    assert_eq!(engine.get(&format!("/v1/accounts/{account}"))["available"], balance.expect("the account")["available"]);
+    let mut wire = engine.wire();
+    assert_eq!(code(&wire.ask(&purchase(&card, 10))), "00");
+}

@@ -228,6 +228,16 @@ impl Engine {
         *self.key.lock().expect("whole") = key.trim().to_owned();
     }
 
+    /// Whatever a test did: every decision that it left in the journal comes out the same again, to the byte.
+    fn decides_again(&self) {
+        let config = self.dir.path().join("engine.toml");
+        let config = config.to_str().expect("a plain path");
+        let data = self.data();
+        let data = data.to_str().expect("a plain path");
+        let ended = Process::start(&["journal", "replay", "--decisions", "--config", config, "--data", data]).end();
+        assert_eq!(ended.code(), Some(0), "{}{}", ended.stdout, ended.stderr);
+    }
+
     /// Starts the process when it is expected to be refused.
     pub(crate) fn refused(&self) -> Ended {
         match self.try_run() {
@@ -354,6 +364,7 @@ impl Drop for Engine {
         {
             running.process.signal(Signal::TERM);
             assert_eq!(running.process.end().code(), Some(0), "a stop by SIGTERM ends with 0");
+            self.decides_again();
         } else {
             // A failing test: the process is killed by its own drop.
         }
