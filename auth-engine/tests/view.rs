@@ -83,10 +83,10 @@ fn lists_show_what_the_book_shows() {
         }};
     }
     same!(view.partners(&page()), PartnerDoc, book.partners().len());
-    same!(view.users(None, &page()), UserDoc, book.users().len());
-    same!(view.accounts(None, None, &page()), AccountDoc, book.accounts().len());
+    same!(view.users(None, &page()), UserDoc, book.users().len() as usize);
+    same!(view.accounts(None, None, &page()), AccountDoc, book.accounts().len() as usize);
     same!(view.pools(None, &page()), PoolDoc, book.pools().len());
-    same!(view.cards(None, None, &page()), CardDoc, book.cards().len());
+    same!(view.cards(None, None, &page()), CardDoc, book.cards().len() as usize);
     let keys: Vec<_> = book.keys().map(|k| KeyDoc::from_book(book, k.id.no).expect("there")).collect();
     assert_eq!(view.keys(None, &page()).expect("a page").data, keys.into_iter().rev().collect::<Vec<_>>());
     let payouts = view.payouts(None, None, &page()).expect("a page").data;

@@ -115,7 +115,7 @@ impl Meter {
         for link in 0..self.links {
             self.shard.in_flight(link, engine.in_flight(link));
         }
-        self.shard.book(engine.book().cards().len(), engine.book().open_holds());
+        self.shard.book(engine.book().cards().len() as usize, engine.book().open_holds());
         let stalls = engine.journal().stats().stalls.load(std::sync::atomic::Ordering::Relaxed);
         for _ in self.seen_stalls..stalls {
             names::journal_segment_stall();

@@ -47,7 +47,7 @@ impl Publisher {
 
     /// Makes cells for what was born since the last call, and publishes its balance.
     pub(super) fn grow(&mut self, book: &Book) {
-        for account in book.accounts().iter().skip(self.accounts.len()) {
+        for account in book.accounts().iter_from(u32::try_from(self.accounts.len()).unwrap_or(u32::MAX)) {
             let cells = self.balances.insert(account.id);
             cells.publish(account.balance.available, account.balance.held);
             self.accounts.push(cells);

@@ -262,7 +262,7 @@ impl Bench {
         for i in 0..u32::try_from(shard.book.pools().len()).expect("few") {
             publish(&shard.book, ledger_core::event::tap::Source::Pool(i), &balances);
         }
-        for i in 0..u32::try_from(shard.book.accounts().len()).expect("few") {
+        for i in 0..shard.book.accounts().len() {
             publish(&shard.book, ledger_core::event::tap::Source::Account(i), &balances);
         }
         let (handle, requests) = ShardHandle::new(1024);

@@ -115,7 +115,7 @@ impl Book {
                     self.touch(Source::Pool(i));
                 }
                 Ledger::AccountAvailable(i) | Ledger::AccountHeld(i) => {
-                    if let Some(account) = usize::try_from(i).ok().and_then(|i| self.accounts.get_mut(i)) {
+                    if let Some(account) = self.accounts.get_mut(i) {
                         match line.ledger {
                             Ledger::AccountHeld(_) => account.balance.held = account.balance.held.wrapping_add(delta),
                             _ => account.balance.available = account.balance.available.wrapping_add(delta),

@@ -205,7 +205,7 @@ impl Book {
         }
         let id = self.id(e.no);
         self.take_no(e.no)?;
-        let index = dense(self.users.len());
+        let index = self.users.len();
         self.users.push(User {
             id,
             partner: e.partner,
@@ -224,7 +224,7 @@ impl Book {
     }
 
     fn apply_user_changed(&mut self, at: Timestamp, e: &UserChanged<'_>) -> Result<(), Violation> {
-        let user = entry(&mut self.users, e.user).ok_or(Violation::Missing("the user is unknown"))?;
+        let user = self.users.get_mut(e.user).ok_or(Violation::Missing("the user is unknown"))?;
         user.status = e.status;
         user.country = e.country.to_string();
         user.time_zone = e.time_zone.as_deref().map(str::to_owned);
@@ -234,7 +234,7 @@ impl Book {
 
     fn apply_kyc_changed(&mut self, at: Timestamp, e: &KycChanged<'_>) -> Result<(), Violation> {
         let KycChanged { user, status, level, provider, reference, reason } = e;
-        let user = entry(&mut self.users, *user).ok_or(Violation::Missing("the user is unknown"))?;
+        let user = self.users.get_mut(*user).ok_or(Violation::Missing("the user is unknown"))?;
         if !kyc_may_move(user.kyc, *status) {
             return Err(Violation::Missing("KYC cannot take this step from where it stands"));
         }
@@ -253,11 +253,11 @@ impl Book {
         }
         let id = self.id(e.no);
         self.take_no(e.no)?;
-        let index = dense(self.accounts.len());
+        let index = self.accounts.len();
         let (user, currency, balance) = (e.user, e.currency, Balance::default());
         self.accounts.push(Account { id, user, currency, balance, created_at: at });
         self.identities.name(e.no, index);
-        if let Some(user) = entry(&mut self.users, user) {
+        if let Some(user) = self.users.get_mut(user) {
             user.accounts.push(index);
         }
         Ok(())
@@ -311,7 +311,7 @@ impl Book {
         }
         let id = self.id(e.no);
         self.take_no(e.no)?;
-        let index = dense(self.cards.len());
+        let index = self.cards.len();
         self.cards.push(Card {
             id,
             user: e.user,
@@ -330,7 +330,7 @@ impl Book {
     }
 
     fn apply_card_changed(&mut self, at: Timestamp, e: &CardChanged) -> Result<(), Violation> {
-        let card = entry(&mut self.cards, e.card).ok_or(Violation::Missing("the card is unknown"))?;
+        let card = self.cards.get_mut(e.card).ok_or(Violation::Missing("the card is unknown"))?;
         if card.status == CardStatus::Closed {
             return Err(Violation::Missing("the card is closed for good"));
         }

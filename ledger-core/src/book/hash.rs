@@ -49,10 +49,10 @@ impl Book {
         hasher.update(&head);
         in_order(&mut hasher, links.len(), links.iter());
         in_order(&mut hasher, partners.len(), partners.iter());
-        in_order(&mut hasher, users.len(), users.iter());
-        in_order(&mut hasher, accounts.len(), accounts.iter());
+        in_order(&mut hasher, users.len() as usize, users.iter());
+        in_order(&mut hasher, accounts.len() as usize, accounts.iter());
         in_order(&mut hasher, pools.len(), pools.iter());
-        in_order(&mut hasher, cards.len(), cards.iter());
+        in_order(&mut hasher, cards.len() as usize, cards.iter());
         in_order(&mut hasher, keys.len(), keys.iter());
         in_any_order(&mut hasher, transfers.len(), transfers.iter());
         in_order(&mut hasher, rates.len(), rates.iter());

@@ -3,8 +3,8 @@
 //! Must never copy what it finds by: cards keep their fingerprints, users their external ids.
 
 use super::finder::{Finder, seed, spread, spread_key};
-use super::paged::Numbers;
-use super::{Card, User, at};
+use super::paged::{Numbers, Paged};
+use super::{Card, User};
 use crate::id::No;
 
 #[derive(Debug, Default)]
@@ -48,9 +48,9 @@ impl Identities {
     }
 
     /// The card with this fingerprint.
-    pub(super) fn card(&self, fingerprint: &[u8; 16], cards: &[Card]) -> Option<u32> {
+    pub(super) fn card(&self, fingerprint: &[u8; 16], cards: &Paged<Card>) -> Option<u32> {
         let mut rows = self.cards.rows(spread_key(fingerprint));
-        rows.find(|index| at(cards, *index).is_some_and(|card| card.fingerprint == *fingerprint))
+        rows.find(|index| cards.get(*index).is_some_and(|card| card.fingerprint == *fingerprint))
     }
 
     /// Fetches where the card with this fingerprint is found.
@@ -59,8 +59,8 @@ impl Identities {
     }
 
     /// A card that may have this fingerprint.
-    pub(super) fn likely_card<'a>(&self, fingerprint: &[u8; 16], cards: &'a [Card]) -> Option<&'a Card> {
-        self.cards.rows(spread_key(fingerprint)).next().and_then(|index| at(cards, index))
+    pub(super) fn likely_card<'a>(&self, fingerprint: &[u8; 16], cards: &'a Paged<Card>) -> Option<&'a Card> {
+        self.cards.rows(spread_key(fingerprint)).next().and_then(|index| cards.get(index))
     }
 
     /// Adds the newest card.
@@ -75,10 +75,10 @@ impl Identities {
     }
 
     /// The partner's user with this external id.
-    pub(super) fn user(&self, partner: u32, external_id: &str, users: &[User]) -> Option<u32> {
+    pub(super) fn user(&self, partner: u32, external_id: &str, users: &Paged<User>) -> Option<u32> {
         let mut rows = self.users.users.rows(external_hash(self.users.seed, partner, external_id));
         let is_theirs = |user: &User| user.partner == partner && user.external_id == external_id;
-        rows.find(|index| at(users, *index).is_some_and(is_theirs))
+        rows.find(|index| users.get(*index).is_some_and(is_theirs))
     }
 
     /// Adds the newest user.

@@ -73,7 +73,7 @@ impl Book {
                 (Ledger::PoolHeld(i), pool.currency, pool.balance.held),
             ]
         });
-        let accounts = (0u32..).zip(self.accounts()).flat_map(|(i, account)| {
+        let accounts = (0u32..).zip(self.accounts().iter()).flat_map(|(i, account)| {
             [
                 (Ledger::AccountAvailable(i), account.currency, account.balance.available),
                 (Ledger::AccountHeld(i), account.currency, account.balance.held),
@@ -95,7 +95,7 @@ impl Book {
             }
         }
         let pools = (0u32..).zip(self.pools()).map(|(i, pool)| (Source::Pool(i), pool.balance.held));
-        let accounts = (0u32..).zip(self.accounts()).map(|(i, account)| (Source::Account(i), account.balance.held));
+        let accounts = (0u32..).zip(self.accounts().iter()).map(|(i, account)| (Source::Account(i), account.balance.held));
         for (source, held) in pools.chain(accounts) {
             if sums.get(&source).copied().unwrap_or(0) != i128::from(held) {
                 return Err(Violation::Held(source.held()));

@@ -39,6 +39,7 @@ pub use entities::{
     SealedSecret, TransferKind, TransferRecord, User,
 };
 pub use invariants::Violation;
+pub use paged::Paged;
 pub use repeats::{Repeat, RepeatFlags};
 pub use reversal::{Movement, ReversalDecision, ReversalRequest};
 pub use tap::{AnswerDecision, PartnerVerdict, TapDecision, TapRequest, TapType, approval_code};
@@ -75,7 +76,7 @@ impl Default for Policy {
     }
 }
 
-type Users = Vec<User>;
+type Users = Paged<User>;
 type Transfers = HashMap<No, TransferRecord>;
 type Quotes = HashMap<No, Quote>;
 
@@ -91,9 +92,9 @@ pub struct Book {
     links: Vec<Link>,
     partners: Vec<Partner>,
     users: Users,
-    accounts: Vec<Account>,
+    accounts: Paged<Account>,
     pools: Vec<Pool>,
-    cards: Vec<Card>,
+    cards: Paged<Card>,
     keys: BTreeMap<No, ApiKey>,
     transfers: Transfers,
     rates: BTreeMap<(Currency, Currency), RateEntry>,
@@ -154,12 +155,12 @@ impl Book {
     }
 
     /// All users, by index.
-    pub fn users(&self) -> &[User] {
+    pub fn users(&self) -> &Paged<User> {
         &self.users
     }
 
     /// All accounts, by index.
-    pub fn accounts(&self) -> &[Account] {
+    pub fn accounts(&self) -> &Paged<Account> {
         &self.accounts
     }
 
@@ -169,7 +170,7 @@ impl Book {
     }
 
     /// All cards, by index.
-    pub fn cards(&self) -> &[Card] {
+    pub fn cards(&self) -> &Paged<Card> {
         &self.cards
     }
 
@@ -190,12 +191,12 @@ impl Book {
 
     /// A user by index.
     pub fn user(&self, index: u32) -> Option<&User> {
-        at(&self.users, index)
+        self.users.get(index)
     }
 
     /// An account by index.
     pub fn account(&self, index: u32) -> Option<&Account> {
-        at(&self.accounts, index)
+        self.accounts.get(index)
     }
 
     /// A pool by index.
@@ -205,7 +206,7 @@ impl Book {
 
     /// A card by index.
     pub fn card(&self, index: u32) -> Option<&Card> {
-        at(&self.cards, index)
+        self.cards.get(index)
     }
 
     /// An API key by number.

@@ -21,7 +21,7 @@ fn split(index: u32) -> (usize, usize) {
 
 /// A vector that never moves what it holds. A page has its room from the start and is written as it fills.
 #[derive(Debug)]
-pub(super) struct Paged<T> {
+pub struct Paged<T> {
     pages: Vec<Vec<T>>,
     len: u32,
 }
@@ -33,11 +33,13 @@ impl<T> Default for Paged<T> {
 }
 
 impl<T> Paged<T> {
-    pub(super) fn len(&self) -> u32 {
+    /// How many rows there are.
+    pub fn len(&self) -> u32 {
         self.len
     }
 
-    pub(super) fn get(&self, index: u32) -> Option<&T> {
+    /// A row by its index.
+    pub fn get(&self, index: u32) -> Option<&T> {
         let (page, within) = split(index);
         self.pages.get(page)?.get(within)
     }
@@ -61,8 +63,20 @@ impl<T> Paged<T> {
         index
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+    /// True without any row.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Every row, by index.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.pages.iter().flatten()
+    }
+
+    /// Every row from this index on, without a look at those before.
+    pub fn iter_from(&self, index: u32) -> impl Iterator<Item = &T> {
+        let (page, within) = split(index);
+        self.pages.get(page..).unwrap_or_default().iter().flatten().skip(within)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::Book;
 use super::finder::spread_key;
-use super::{Card, at};
+use super::Card;
 use crate::event::tap::Trace;
 
 /// What a tap will be looked up by.
@@ -52,7 +52,7 @@ impl Book {
         for tap in taps {
             let Some(index) = self.card_by_fingerprint(tap.fingerprint) else { continue };
             self.authorizations.warm(index, tap.trace);
-            if let Some(user) = self.card(index).and_then(|card: &Card| at(&self.users, card.user)) {
+            if let Some(user) = self.card(index).and_then(|card: &Card| self.users.get(card.user)) {
                 fetch(user);
             }
         }

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::super::{Done, FundingWish, Refusal, Sealer, dense};
+use super::super::{Done, FundingWish, Refusal, Sealer};
 use super::Draft;
 use crate::event::admin::{CardChanged, CardCreated, Funding};
 use crate::event::words::{CardStatus, Service};
@@ -48,7 +48,7 @@ impl Draft<'_> {
             expires,
             pan: Cow::Owned(sealed),
         }));
-        Ok(Done::Card(dense(self.book.cards.len())))
+        Ok(Done::Card(self.book.cards.len()))
     }
 
     pub(super) fn change_card(&mut self, card: u32, status: CardStatus) -> Result<Done, Refusal> {

@@ -10,7 +10,7 @@ mod people;
 
 pub(super) use people::kyc_may_move;
 
-use super::{Book, Command, Done, Policy, Refusal, dense};
+use super::{Book, Command, Done, Policy, Refusal};
 use crate::event::Event;
 use crate::event::admin::AccountOpened;
 use crate::event::posting::{Ledger, Postings};
@@ -110,7 +110,7 @@ impl Draft<'_> {
         }
         let no = self.take_no();
         self.events.push(Event::AccountOpened(AccountOpened { no, user, currency }));
-        (dense(self.book.accounts.len()), true)
+        (self.book.accounts.len(), true)
     }
 
     /// Refuses when the partner's menu has no such service.

@@ -121,7 +121,7 @@ impl Draft<'_> {
             country: owned(country),
             time_zone: time_zone.map(owned),
         }));
-        Ok(Done::User(dense(self.book.users.len())))
+        Ok(Done::User(self.book.users.len()))
     }
 
     pub(super) fn change_user(
