@@ -26,6 +26,7 @@ mod report;
 mod result;
 mod seed;
 mod shape;
+mod snapshots;
 mod throughput;
 mod turns;
 mod view_lag;
@@ -69,6 +70,11 @@ enum Command {
     Seed(seed::Args),
     /// Time from the start of the process to ready on a seeded directory, page cache cold and warm
     Recover(recover::Args),
+    /// Making a snapshot of a seeded directory and beginning with it: time and memory
+    Snapshots(snapshots::Args),
+    /// One step of `snapshots`, a process of its own
+    #[command(hide = true)]
+    SnapshotStep(snapshots::StepArgs),
     /// One tap in flight on a thousand cards and on a million with open holds, in turns
     Growth(growth::Args),
     /// The engine, PostgreSQL, a naive server, a lock-free one and other codecs, in turns in one run
@@ -114,6 +120,8 @@ fn main() -> ExitCode {
         Command::Attacks(args) => attacks::run(&args),
         Command::Seed(args) => seed::run(&args),
         Command::Recover(args) => recover::run(&args),
+        Command::Snapshots(args) => snapshots::run(&args),
+        Command::SnapshotStep(args) => snapshots::step(&args),
         Command::Growth(args) => growth::run(&args),
         Command::Cpu(args) => shape::run(&args),
         Command::ShapeServer(args) => shape::serve(&args),

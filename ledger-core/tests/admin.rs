@@ -159,7 +159,7 @@ fn users_are_unique_within_their_partner() {
     };
     world.run(&change).expect("she changes");
     let user = world.book.user(alice).expect("she is there");
-    assert_eq!((user.status, user.country.as_str(), &user.time_zone), (Status::Suspended, "FR", &None));
+    assert_eq!((user.status, &*user.country, &user.time_zone), (Status::Suspended, "FR", &None));
     assert_eq!(world.run(&suspend_user(99, Status::Active)), Err(Refusal::NotFound("user")));
 }
 

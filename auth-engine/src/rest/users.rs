@@ -96,10 +96,10 @@ fn kyc_doc(book: &Book, index: u32) -> Option<KycDoc> {
     let user = book.user(index)?;
     let step = |step: &ledger_core::book::KycStep| KycStepDoc {
         status: step.status.word(),
-        level: step.level.clone(),
-        provider: step.provider.clone(),
-        reference: step.reference.clone(),
-        reason: step.reason.clone(),
+        level: step.level.as_deref().map(str::to_owned),
+        provider: step.provider.as_deref().map(str::to_owned),
+        reference: step.reference.as_deref().map(str::to_owned),
+        reason: step.reason.as_deref().map(str::to_owned),
         at: step.at.rfc3339(),
     };
     Some(KycDoc {

@@ -209,9 +209,9 @@ impl Book {
         self.users.push(User {
             id,
             partner: e.partner,
-            external_id: e.external_id.to_string(),
-            country: e.country.to_string(),
-            time_zone: e.time_zone.as_deref().map(str::to_owned),
+            external_id: Box::from(&*e.external_id),
+            country: Box::from(&*e.country),
+            time_zone: e.time_zone.as_deref().map(Box::from),
             status: Status::Active,
             kyc: Kyc::NotStarted,
             kyc_steps: Vec::new(),
@@ -226,8 +226,8 @@ impl Book {
     fn apply_user_changed(&mut self, at: Timestamp, e: &UserChanged<'_>) -> Result<(), Violation> {
         let user = self.users.get_mut(e.user).ok_or(Violation::Missing("the user is unknown"))?;
         user.status = e.status;
-        user.country = e.country.to_string();
-        user.time_zone = e.time_zone.as_deref().map(str::to_owned);
+        user.country = Box::from(&*e.country);
+        user.time_zone = e.time_zone.as_deref().map(Box::from);
         user.updated_at = at;
         Ok(())
     }
@@ -238,9 +238,11 @@ impl Book {
         if !kyc_may_move(user.kyc, *status) {
             return Err(Violation::Missing("KYC cannot take this step from where it stands"));
         }
-        let text = |t: &Option<Cow<'_, str>>| t.as_deref().map(str::to_owned);
+        let text = |t: &Option<Cow<'_, str>>| t.as_deref().map(Box::from);
         let (level, provider, reference, reason) = (text(level), text(provider), text(reference), text(reason));
         user.kyc = *status;
+        // Millions of users have these few: no room is kept for more.
+        user.kyc_steps.reserve_exact(1);
         user.kyc_steps.push(KycStep { status: *status, level, provider, reference, reason, at });
         user.updated_at = at;
         Ok(())
@@ -258,6 +260,7 @@ impl Book {
         self.accounts.push(Account { id, user, currency, balance, created_at: at });
         self.identities.name(e.no, index);
         if let Some(user) = self.users.get_mut(user) {
+            user.accounts.reserve_exact(1);
             user.accounts.push(index);
         }
         Ok(())

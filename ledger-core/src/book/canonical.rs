@@ -309,6 +309,20 @@ impl Restored for String {
     }
 }
 
+impl Canonical for Box<str> {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.len().write(out);
+        out.extend_from_slice(self.as_bytes());
+    }
+}
+
+impl Restored for Box<str> {
+    fn read(from: &mut &[u8]) -> Option<Self> {
+        let len = usize::read(from)?;
+        std::str::from_utf8(take(from, len)?).ok().map(Self::from)
+    }
+}
+
 impl Canonical for Box<[u8]> {
     fn write(&self, out: &mut Vec<u8>) {
         self.len().write(out);

@@ -100,13 +100,13 @@ pub struct KycStep {
     /// The state it led to.
     pub status: Kyc,
     /// Free text.
-    pub level: Option<String>,
+    pub level: Option<Box<str>>,
     /// Free text.
-    pub provider: Option<String>,
+    pub provider: Option<Box<str>>,
     /// Free text.
-    pub reference: Option<String>,
+    pub reference: Option<Box<str>>,
     /// Free text.
-    pub reason: Option<String>,
+    pub reason: Option<Box<str>>,
     /// When.
     pub at: Timestamp,
 }
@@ -119,11 +119,11 @@ pub struct User {
     /// Dense index of its partner.
     pub partner: u32,
     /// The partner's own id for it.
-    pub external_id: String,
+    pub external_id: Box<str>,
     /// ISO 3166 alpha-2.
-    pub country: String,
+    pub country: Box<str>,
     /// IANA name.
-    pub time_zone: Option<String>,
+    pub time_zone: Option<Box<str>>,
     /// Active or suspended.
     pub status: Status,
     /// KYC state.

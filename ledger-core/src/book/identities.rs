@@ -77,7 +77,7 @@ impl Identities {
     /// The partner's user with this external id.
     pub(super) fn user(&self, partner: u32, external_id: &str, users: &Paged<User>) -> Option<u32> {
         let mut rows = self.users.users.rows(external_hash(self.users.seed, partner, external_id));
-        let is_theirs = |user: &User| user.partner == partner && user.external_id == external_id;
+        let is_theirs = |user: &User| user.partner == partner && *user.external_id == *external_id;
         rows.find(|index| users.get(*index).is_some_and(is_theirs))
     }
 

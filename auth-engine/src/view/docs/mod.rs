@@ -202,9 +202,9 @@ impl UserDoc {
         Some(Self {
             id: u.id.text(Thing::User),
             partner_id: book.partner(u.partner)?.id.text(Thing::Partner),
-            external_id: u.external_id.clone(),
-            country: u.country.clone(),
-            time_zone: u.time_zone.clone(),
+            external_id: u.external_id.to_string(),
+            country: u.country.to_string(),
+            time_zone: u.time_zone.as_deref().map(str::to_owned),
             status: u.status.word().to_owned(),
             kyc_status: u.kyc.word().to_owned(),
             created_at: u.created_at.rfc3339(),

@@ -134,10 +134,10 @@ impl Draft<'_> {
         let before = self.book.user(user).ok_or(Refusal::NotFound("user"))?;
         let status = status.unwrap_or(before.status);
         let country = country.unwrap_or(&before.country);
-        let time_zone = time_zone.unwrap_or(&before.time_zone).as_deref();
+        let time_zone = time_zone.map_or(before.time_zone.as_deref(), |wanted| wanted.as_deref());
         check_country(country)?;
         check_time_zone(time_zone)?;
-        if status != before.status || country != before.country || time_zone != before.time_zone.as_deref() {
+        if status != before.status || *country != *before.country || time_zone != before.time_zone.as_deref() {
             self.events.push(Event::UserChanged(UserChanged {
                 user,
                 status,
