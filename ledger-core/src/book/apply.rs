@@ -73,6 +73,15 @@ impl Book {
 
     /// True when the lines sum to zero, name accounts that exist, and leave no balance below zero or out of range.
     fn check_postings(&self, postings: &Postings) -> Result<(), Violation> {
+        if let Some(pair) = postings.pair() {
+            return pair.into_iter().try_for_each(|line| {
+                let own = self.has_ledger(line.ledger, line.currency);
+                let after = self.ledger_balance(line.ledger, line.currency).checked_add(own_sign(line));
+                let fits = after.is_some_and(|after| after >= 0 || is_signed(line.ledger));
+                let (ledger, currency) = (line.ledger, line.currency);
+                if own && fits { Ok(()) } else { Err(Violation::Balance { ledger, currency }) }
+            });
+        }
         if !postings.balance() {
             return Err(Violation::Unbalanced);
         }
@@ -91,9 +100,7 @@ impl Book {
                 .map(|l| i128::from(own_sign(l)))
                 .sum();
             let after = i128::from(self.ledger_balance(line.ledger, line.currency)) + sum;
-            let signed =
-                matches!(line.ledger, Ledger::Fx | Ledger::Fees | Ledger::Bank | Ledger::Chain | Ledger::Scheme);
-            if (after < 0 && !signed) || i64::try_from(after).is_err() {
+            if (after < 0 && !is_signed(line.ledger)) || i64::try_from(after).is_err() {
                 return Err(Violation::Balance { ledger: line.ledger, currency: line.currency });
             }
         }
@@ -140,6 +147,11 @@ impl Book {
             self.touched.push(source);
         }
     }
+}
+
+/// True when the balance may be below zero.
+const fn is_signed(ledger: Ledger) -> bool {
+    matches!(ledger, Ledger::Fx | Ledger::Fees | Ledger::Bank | Ledger::Chain | Ledger::Scheme)
 }
 
 /// The line's effect on the account's own balance: debits add to assets, credits to everything else.

@@ -146,6 +146,14 @@ impl Postings {
         &self.0
     }
 
+    /// The two lines, when there are just two, of one currency, on different accounts, and they sum to zero: what most
+    /// events have. What is true of them is said in fewer steps than of any number of lines.
+    pub(crate) fn pair(&self) -> Option<[&Posting; 2]> {
+        let [one, other] = self.lines() else { return None };
+        let differ = one.currency == other.currency && one.ledger != other.ledger;
+        (differ && one.debit.checked_add(other.debit) == Some(0)).then_some([one, other])
+    }
+
     /// True when the lines of every currency sum to zero (invariant 1).
     pub fn balance(&self) -> bool {
         self.0.iter().all(|line| {

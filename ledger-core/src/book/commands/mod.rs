@@ -13,7 +13,8 @@ pub(super) use people::kyc_may_move;
 use super::{Book, Command, Done, Policy, Refusal};
 use crate::event::Event;
 use crate::event::admin::AccountOpened;
-use crate::event::posting::{Ledger, Postings};
+use crate::event::posting::{Ledger, Posting, Postings};
+use crate::event::tap::Source;
 use crate::event::words::{Kyc, Service, Status};
 use crate::id::No;
 use crate::limits::MAX_TEXT;
@@ -152,6 +153,15 @@ impl Book {
     /// Refuses lines that would leave a balance out of its range. A pool's or account's two sides must fit together
     /// as well, so that giving a hold back can never overflow.
     pub(super) fn require_room(&self, postings: &Postings) -> Result<(), Refusal> {
+        if let Some((source, moved)) = postings.pair().and_then(hold_of) {
+            let (_, balance) = self.source(source).ok_or(Refusal::InsufficientFunds)?;
+            let (available, held) = (balance.available.checked_sub(moved), balance.held.checked_add(moved));
+            let (Some(available), Some(held)) = (available, held) else { return Err(Refusal::Overflow) };
+            if available < 0 || held < 0 {
+                return Err(Refusal::InsufficientFunds);
+            }
+            return available.checked_add(held).map(|_| ()).ok_or(Refusal::Overflow);
+        }
         for line in postings.lines() {
             let after = |ledger| self.balance_after(postings, ledger, line.currency);
             let (signed, beside) = match line.ledger {
@@ -180,6 +190,20 @@ impl Book {
         let before = i128::from(self.ledger_balance(ledger, currency));
         if ledger.is_asset() { before + debits } else { before - debits }
     }
+}
+
+/// The source of a pair that only holds or gives back, and what it moves from available to held.
+fn hold_of(pair: [&Posting; 2]) -> Option<(Source, i64)> {
+    let [one, other] = pair;
+    let (source, held) = match (one.ledger, other.ledger) {
+        (Ledger::PoolAvailable(i), Ledger::PoolHeld(j)) if i == j => (Source::Pool(i), other),
+        (Ledger::PoolHeld(i), Ledger::PoolAvailable(j)) if i == j => (Source::Pool(i), one),
+        (Ledger::AccountAvailable(i), Ledger::AccountHeld(j)) if i == j => (Source::Account(i), other),
+        (Ledger::AccountHeld(i), Ledger::AccountAvailable(j)) if i == j => (Source::Account(i), one),
+        _ => return None,
+    };
+    // Credits add to what is held.
+    Some((source, -held.debit))
 }
 
 /// Where real money of this currency lies.
