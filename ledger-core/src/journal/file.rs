@@ -99,7 +99,12 @@ impl Disk for RealDisk {
         let mut entries = Vec::new();
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
-            let meta = entry.metadata()?;
+            let meta = match entry.metadata() {
+                Ok(meta) => meta,
+                // Renamed or removed by another thread since it was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
             if let (true, Ok(name)) = (meta.is_file(), entry.file_name().into_string()) {
                 entries.push(Entry { name, len: meta.len() });
             }
