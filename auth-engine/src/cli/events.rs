@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use iso_codec::Pan;
 use ledger_core::book::{Book, TransferKind};
 use ledger_core::event::Event;
 use ledger_core::event::admin::{PartnerTerms, Transfer, TransferEnded};
@@ -98,7 +99,9 @@ fn brief(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
         Value::String(text) if text.is_empty() => None,
-        Value::String(text) if text.contains([' ', '"', '=']) => Some(format!("{text:?}")),
+        Value::String(text) if text.contains(|c: char| c.is_control() || [' ', '"', '='].contains(&c)) => {
+            Some(format!("{text:?}"))
+        }
         Value::String(text) => Some(text.clone()),
         Value::Array(items) if items.is_empty() => None,
         Value::Array(items) => Some(format!("[{}]", items.iter().filter_map(brief).collect::<Vec<_>>().join("; "))),
@@ -194,7 +197,7 @@ impl Tell<'_> {
             Event::KeyCreated(e) => vec![
                 ("key_id", self.made(e.no, Thing::ApiKey)),
                 ("partner_id", e.partner.map_or(Value::Null, |p| self.partner(p))),
-                ("name", json!(e.name)),
+                ("name", free(&e.name)),
             ],
             Event::KeyRevoked(e) => {
                 vec![("key_id", self.book.key(e.no).map(|k| k.id.text(Thing::ApiKey)).into())]
@@ -202,7 +205,7 @@ impl Tell<'_> {
             Event::UserCreated(e) => vec![
                 ("user_id", self.made(e.no, Thing::User)),
                 ("partner_id", self.partner(e.partner)),
-                ("external_id", json!(e.external_id)),
+                ("external_id", free(&e.external_id)),
                 ("country", json!(e.country)),
                 ("time_zone", json!(e.time_zone)),
             ],
@@ -215,10 +218,10 @@ impl Tell<'_> {
             Event::KycChanged(e) => vec![
                 ("user_id", self.user(e.user)),
                 ("kyc_status", e.status.word().into()),
-                ("level", json!(e.level)),
-                ("provider", json!(e.provider)),
-                ("reference", json!(e.reference)),
-                ("reason", json!(e.reason)),
+                ("level", optional(e.level.as_deref())),
+                ("provider", optional(e.provider.as_deref())),
+                ("reference", optional(e.reference.as_deref())),
+                ("reason", optional(e.reason.as_deref())),
             ],
             Event::AccountOpened(e) => vec![
                 ("account_id", self.made(e.no, Thing::Account)),
@@ -280,7 +283,7 @@ impl Tell<'_> {
                 ("off_ramp_id", self.made(e.no, Thing::OffRamp)),
                 ("quote_id", self.book.quote(e.quote).map(|q| q.id.text(Thing::Quote)).into()),
                 ("account_id", self.account(e.account)),
-                ("reference", json!(e.reference)),
+                ("reference", optional(e.reference.as_deref())),
             ],
             Event::Idempotent(e) => vec![("http_status", e.status.into()), ("answer", sealed(&e.answer))],
             _ => self.switch(event),
@@ -417,8 +420,8 @@ impl Tell<'_> {
             (name, self.made(e.no, thing)),
             (party, party_id),
             ("amount", money(e.amount, e.currency)),
-            ("reference", json!(e.reference)),
-            ("beneficiary", json!(e.beneficiary)),
+            ("reference", free(e.reference.as_ref())),
+            ("beneficiary", optional(e.beneficiary.as_deref())),
         ]
     }
 
@@ -445,6 +448,33 @@ pub(super) fn amount(facts: &Facts) -> Value {
     }
 }
 
+/// Text that somebody wrote. Card numbers do not belong there, and are masked where they stand all the same.
+fn free(text: &str) -> Value {
+    without_numbers(text).into()
+}
+
+fn optional(text: Option<&str>) -> Value {
+    text.map_or(Value::Null, free)
+}
+
+/// Masks every run of digits that has the length and the check digit of a card number.
+pub(super) fn without_numbers(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (before, from) = rest.split_at(at);
+        let end = from.find(|c: char| !c.is_ascii_digit()).unwrap_or(from.len());
+        let (run, after) = from.split_at(end);
+        out.push_str(before);
+        match Pan::from_ascii(run.as_bytes()).filter(|pan| run.len() >= 13 && pan.luhn_valid()) {
+            Some(pan) => out.push_str(&pan.to_string()),
+            None => out.push_str(run),
+        }
+        rest = after;
+    }
+    out + rest
+}
+
 fn sealed(bytes: &[u8]) -> Value {
     json!({ "sealed": bytes.len() })
 }
@@ -453,7 +483,7 @@ fn terms(terms: &PartnerTerms<'_>) -> List {
     let services = Service::ALL.iter().filter(|s| terms.services & (1 << s.number()) != 0).map(|s| s.word());
     let code = |code: Option<[u8; 2]>| code.map(|code| String::from_utf8_lossy(&code).into_owned());
     vec![
-        ("name", json!(terms.name)),
+        ("name", free(&terms.name)),
         ("status", terms.status.word().into()),
         ("decision_mode", terms.decision_mode.word().into()),
         ("decision_url", json!(terms.decision_url)),
@@ -485,7 +515,7 @@ pub(super) fn reply(reply: &Reply, currency: Option<Currency>) -> Value {
 pub(super) fn said(said: &Said<'_>) -> Value {
     json!({
         "outcome": said.outcome.word(),
-        "reason": said.reason,
+        "reason": optional(said.reason.as_deref()),
         "latency_us": said.latency_us,
         "late_by_us": said.late_by_us,
         "answer_bytes": said.body.len(),
@@ -506,4 +536,22 @@ fn trace(trace: &Trace) -> Value {
         "forwarder": (trace.forwarder != 0).then(|| trace.forwarder.to_string()),
         "reference": reference,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn card_numbers_that_somebody_wrote_are_masked() {
+        for (text, told) in [
+            ("card 5555555555554444, thanks", "card 55555555****4444, thanks"),
+            ("4111111111111111", "41111111****1111"),
+            ("4111111111111112", "4111111111111112"),
+            ("invoice 2026-0012345 of LT12 1000 0111 0100 1000", "invoice 2026-0012345 of LT12 1000 0111 0100 1000"),
+            ("", ""),
+        ] {
+            assert_eq!(without_numbers(text), told);
+        }
+    }
 }

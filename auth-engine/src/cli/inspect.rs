@@ -108,7 +108,9 @@ fn segments(directory: &Directory) -> Result<Walked, Failure> {
     let torn = walked.torn.as_ref().map_or(String::new(), |torn| {
         format!("; an unfinished write at offset {} of {}, which the next start cuts", torn.offset, torn.file.display())
     });
-    print(format_args!("{} segments{spares}, last event {}{torn}", walked.segments.len(), walked.last_seq));
+    let count = walked.segments.len();
+    let plural = if count == 1 { "" } else { "s" };
+    print(format_args!("{count} segment{plural}{spares}, last event {}{torn}", walked.last_seq));
     Ok(walked)
 }
 

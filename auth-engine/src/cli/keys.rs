@@ -7,7 +7,7 @@ use std::time::Instant;
 use ledger_core::book::{Book, Command as BookCommand, Done};
 use ledger_core::event::Event;
 use ledger_core::id::{Id, Thing};
-use ledger_core::journal::{KeySource, verify};
+use ledger_core::journal::{KeySource, verify_on};
 use ledger_core::time::Timestamp;
 
 use super::config::ConfigArgs;
@@ -77,7 +77,8 @@ pub fn run(args: Args) -> Outcome {
 
 fn list(config: &Config, json: bool) -> Outcome {
     let mut book = Book::default();
-    verify(&data::journal_dir(&config.data_dir), KeySource::absent(), &mut |record| {
+    let disk = data::journal_options(config).disk;
+    verify_on(&*disk, &data::journal_dir(&config.data_dir), KeySource::absent(), &mut |record| {
         let event = Event::decode(record.payload).map_err(|e| e.to_string())?;
         book.apply(record.seq, Timestamp(record.at), &event).map_err(|e| e.to_string())
     })

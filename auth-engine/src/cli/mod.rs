@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod cut;
+mod decisions;
 pub mod decode;
 pub mod demo;
 pub mod encode;

@@ -14,6 +14,7 @@ use ledger_core::time::Timestamp;
 use serde_json::{Value, json};
 
 use super::config::ConfigArgs;
+use super::decisions;
 use super::inspect::authorization_id;
 use super::stopped::{Directory, Watch, hex, whole};
 use super::story::{self, Step, Story};
@@ -67,7 +68,7 @@ pub fn run(args: &Args) -> Outcome {
         return authorization(args, authorization_id(text)?);
     }
     if args.decisions {
-        return decisions(args);
+        return all_decisions(args);
     }
     let named = |texts: &[String], thing: Thing| {
         let one = |text: &String| {
@@ -226,9 +227,9 @@ fn authorization(args: &Args, id: Id) -> Outcome {
     Ok(ExitCode::from(if story.equal { 0 } else { EXIT_NO }))
 }
 
-fn decisions(args: &Args) -> Outcome {
+fn all_decisions(args: &Args) -> Outcome {
     let directory = Directory::open(&args.from)?;
-    let told = story::decide_all(&directory)?;
+    let told = decisions::decide_all(&directory)?;
     let unequal = !told.unequal.is_empty();
     let mut out = std::io::stdout().lock();
     let _ = if args.json {

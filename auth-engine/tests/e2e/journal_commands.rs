@@ -84,6 +84,8 @@ fn journal() -> Journal {
     assert_eq!(code(&wire.ask(&purchase(&account_card, 90_000))), "51");
     ids.push(newest("too little", &account_card));
     world.terms(json!({"decision_url": null}));
+    let careless = json!({"account_id": account, "amount": {"value": "1.00", "currency": "EUR"}, "reference": "of 4111111111111111"});
+    engine.post("/v1/pay-ins", &careless);
     assert_eq!(code(&wire.ask(&purchase(&card, 100))), "91");
     ids.push(newest("unreachable", &card));
     let balances = (
@@ -191,6 +193,7 @@ fn exports(journal: &Journal) {
     assert_eq!(of("answered_too_late")["data"]["authorization_id"], journal.id("late"));
     assert!(!all.contains(&journal.world.secret) && !all.contains("whsec_"), "no secret");
     assert!(!all.contains(&journal.world.key) && !all.contains(&journal.engine.operator()), "no key");
+    assert!(!all.contains("4111111111111111") && all.contains("41111111****1111"), "a number in a reference");
     let some = told(&journal.engine, &["journal", "export", "--from", "5", "--to", "7"]);
     assert_eq!(some.lines().collect::<Vec<_>>(), all.lines().skip(4).take(3).collect::<Vec<_>>());
 }
@@ -235,7 +238,7 @@ fn late_approvals(journal: &Journal) {
 fn inspects(journal: &Journal) {
     let engine = &journal.engine;
     let text = told(engine, &["journal", "inspect"]);
-    assert!(text.contains("1 segments") && text.contains("open"), "{text}");
+    assert!(text.contains("1 segment, ") && text.contains("open"), "{text}");
     assert!(told(engine, &["journal", "inspect", "--segment", "1"]).lines().count() > 10);
     assert_eq!(cli(engine, &["journal", "inspect", "--segment", "9"]).code(), Some(1));
     let lines = told(engine, &["journal", "inspect", "--from", "3", "--to", "9"]);
