@@ -22,7 +22,7 @@ use super::{EXIT_NO, Failure, Outcome};
 use crate::view::docs::{AccountDoc, MoneyDoc, PoolDoc};
 
 /// So many pools or accounts are shown when none are named.
-const FEW: usize = 20;
+const FEW: u32 = 20;
 
 /// Arguments of `auth-engine journal replay`.
 #[derive(Debug, clap::Args)]
@@ -122,7 +122,8 @@ fn state(book: &Book, pools: &[Id], accounts: &[Id]) -> Result<Value, Failure> {
     let none_named = pools.is_empty() && accounts.is_empty();
     let unknown =
         |id: &Id, thing: Thing| Failure::no(format!("{} is not there at event {}", id.text(thing), book.last_seq()));
-    let indices = |count: usize| 0..u32::try_from(count).unwrap_or(u32::MAX);
+    let pool_count = u32::try_from(book.pools().len()).unwrap_or(u32::MAX);
+    let account_count = book.accounts().len();
     let (mut shown_pools, mut shown_accounts) = (Vec::new(), Vec::new());
     for id in pools {
         let doc = book.pool_index(*id).and_then(|i| PoolDoc::from_book(book, i));
@@ -132,11 +133,11 @@ fn state(book: &Book, pools: &[Id], accounts: &[Id]) -> Result<Value, Failure> {
         let doc = book.account_index(*id).and_then(|i| AccountDoc::from_book(book, i));
         shown_accounts.push(doc.ok_or_else(|| unknown(id, Thing::Account))?);
     }
-    if none_named && book.pools().len() <= FEW {
-        shown_pools = indices(book.pools().len()).filter_map(|i| PoolDoc::from_book(book, i)).collect();
+    if none_named && pool_count <= FEW {
+        shown_pools = (0..pool_count).filter_map(|i| PoolDoc::from_book(book, i)).collect();
     }
-    if none_named && book.accounts().len() <= FEW {
-        shown_accounts = indices(book.accounts().len()).filter_map(|i| AccountDoc::from_book(book, i)).collect();
+    if none_named && account_count <= FEW {
+        shown_accounts = (0..account_count).filter_map(|i| AccountDoc::from_book(book, i)).collect();
     }
     let general: Vec<Value> = book
         .general_ledger()
@@ -150,9 +151,9 @@ fn state(book: &Book, pools: &[Id], accounts: &[Id]) -> Result<Value, Failure> {
         "last_event_at": (book.last_seq() > 0).then(|| book.last_at().rfc3339()),
         "epoch": book.epoch(),
         "pools": shown_pools,
-        "pool_count": book.pools().len(),
+        "pool_count": pool_count,
         "accounts": shown_accounts,
-        "account_count": book.accounts().len(),
+        "account_count": account_count,
         "general_ledger": general,
         "authorizations": book.authorization_count(),
         "open_holds": book.open_holds(),
