@@ -27,6 +27,7 @@ mod result;
 mod seed;
 mod shape;
 mod snapshots;
+mod tap_bytes;
 mod throughput;
 mod turns;
 mod view_lag;
@@ -70,6 +71,8 @@ enum Command {
     Seed(seed::Args),
     /// Time from the start of the process to ready on a seeded directory, page cache cold and warm
     Recover(recover::Args),
+    /// Bytes of a tap: its events, its request, and what the disk takes with one and with a hundred in flight
+    TapBytes(tap_bytes::Args),
     /// Making a snapshot of a seeded directory and beginning with it: time and memory
     Snapshots(snapshots::Args),
     /// One step of `snapshots`, a process of its own
@@ -120,6 +123,7 @@ fn main() -> ExitCode {
         Command::Attacks(args) => attacks::run(&args),
         Command::Seed(args) => seed::run(&args),
         Command::Recover(args) => recover::run(&args),
+        Command::TapBytes(args) => tap_bytes::run(&args),
         Command::Snapshots(args) => snapshots::run(&args),
         Command::SnapshotStep(args) => snapshots::step(&args),
         Command::Growth(args) => growth::run(&args),

@@ -308,6 +308,11 @@ impl BlockRecords {
         self.header.last_seq()
     }
 
+    /// What it takes on disk, header and padding included.
+    pub fn disk_bytes(&self) -> u64 {
+        self.header.padded_len() as u64
+    }
+
     /// Its events, in order.
     pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
         let payload = format::payload(&self.header, &self.bytes).unwrap_or_default();
