@@ -174,6 +174,12 @@ impl Finder {
         self.len += 1;
     }
 
+    /// Adds many rows, given with their hashes: where they go is fetched together.
+    pub(super) fn insert_all(&mut self, rows: &mut Vec<(u32, u64)>) {
+        rows.iter().for_each(|(_, hash)| self.warm(*hash));
+        rows.drain(..).for_each(|(row, hash)| self.insert(row, hash));
+    }
+
     fn add(&mut self, bucket: u32, row: u32, tag: u16) {
         let Some(own) = self.buckets.get_mut(bucket) else { return };
         if own.push(row, tag) || self.over.get_mut(own.next()).is_some_and(|over| over.push(row, tag)) {

@@ -30,6 +30,16 @@ impl Default for ByExternalId {
 }
 
 impl ByExternalId {
+    /// Adds many users: their indices, each with what [`ByExternalId::hash`] gives.
+    pub(super) fn add_all(&mut self, users: &mut Vec<(u32, u64)>) {
+        self.users.insert_all(users);
+    }
+
+    /// The hash that a user is found by.
+    pub(super) fn hash(&self, partner: u32, external_id: &str) -> u64 {
+        external_hash(self.seed, partner, external_id)
+    }
+
     /// Adds a user.
     pub(super) fn add(&mut self, index: u32, partner: u32, external_id: &str) {
         self.users.insert(index, external_hash(self.seed, partner, external_id));
@@ -67,6 +77,17 @@ impl Identities {
     pub(super) fn add_card(&mut self, no: No, index: u32, fingerprint: &[u8; 16]) {
         self.name(no, index);
         self.find_card(index, fingerprint);
+    }
+
+    /// Many cards are found by their fingerprints from here on: their indices, each with what
+    /// [`Identities::card_hash`] gives.
+    pub(super) fn find_cards(&mut self, cards: &mut Vec<(u32, u64)>) {
+        self.cards.insert_all(cards);
+    }
+
+    /// The hash that a card is found by.
+    pub(super) fn card_hash(fingerprint: &[u8; 16]) -> u64 {
+        spread_key(fingerprint)
     }
 
     /// A card is found by its fingerprint from here on.

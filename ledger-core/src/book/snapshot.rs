@@ -4,6 +4,7 @@
 //! to. A book that was read back has the same state hash and folds the same events to the same states.
 
 use super::canonical::{Canonical, Restored};
+use super::identities::Identities;
 use super::repeats::Repeats;
 use super::reversal::UnmatchedTable;
 use super::{Book, authorizations, paged};
@@ -11,6 +12,9 @@ use super::{Book, authorizations, paged};
 /// The version of the entries' layout. One more whenever [`super::canonical`] or this file changes what it writes;
 /// a snapshot of another version is not used.
 pub const CONTENT: u16 = 1;
+
+/// Entries that are added to a look-up table together, so that their waits for memory overlap.
+const AT_ONCE: usize = 32;
 
 /// A table of the book. Its number is in snapshots.
 #[derive(Clone, Copy)]
@@ -152,12 +156,15 @@ impl Book {
         })?;
         from.each(Part::Pools, |pool| self.pools.push(pool))?;
         let (cards, identities) = (&mut self.cards, &mut self.identities);
-        let mut index = 0;
+        let mut found_by = Vec::with_capacity(AT_ONCE);
         from.each(Part::Cards, |card: super::Card| {
-            identities.find_card(index, &card.fingerprint);
-            index += 1;
-            cards.push(card);
+            let hash = Identities::card_hash(&card.fingerprint);
+            found_by.push((cards.push(card), hash));
+            if found_by.len() == AT_ONCE {
+                identities.find_cards(&mut found_by);
+            }
         })?;
+        identities.find_cards(&mut found_by);
         from.each(Part::Keys, |key: super::ApiKey| _ = self.keys.insert(key.id.no, key))?;
         from.each(Part::Rates, |(pair, rate)| _ = self.rates.insert(pair, rate))?;
         from.each(Part::QuoteQueue, |no| self.quote_queue.push_back(no))?;
@@ -198,12 +205,15 @@ impl People {
             quotes: super::Quotes::default(),
         };
         let Self { users, by_external_id, transfers, quotes } = &mut people;
-        let mut index = 0;
+        let mut found_by = Vec::with_capacity(AT_ONCE);
         from.each(Part::Users, |user: super::User| {
-            by_external_id.add(index, user.partner, &user.external_id);
-            index += 1;
-            users.push(user);
+            let hash = by_external_id.hash(user.partner, &user.external_id);
+            found_by.push((users.push(user), hash));
+            if found_by.len() == AT_ONCE {
+                by_external_id.add_all(&mut found_by);
+            }
         })?;
+        by_external_id.add_all(&mut found_by);
         from.each(Part::Transfers, |(no, transfer)| _ = transfers.insert(no, transfer))?;
         from.each(Part::Quotes, |(no, quote)| _ = quotes.insert(no, quote))?;
         Ok(people)
