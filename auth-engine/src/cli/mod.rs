@@ -20,6 +20,7 @@ pub mod prove;
 pub mod replay;
 pub mod serve;
 pub mod simulate;
+pub mod simulate_engine;
 pub mod spec;
 mod stopped;
 mod story;
@@ -147,10 +148,10 @@ pub fn main() -> ExitCode {
     // A demo is read by people: unless somebody asks, only what goes wrong may stand between its lines. That its
     // directory has a new master key is nothing to act on: both are gone when it ends.
     let unasked = root.log.is_none() && std::env::var_os("RUST_LOG").is_none_or(|text| text.is_empty());
-    let log = if unasked && matches!(root.command, Command::Demo(_)) {
-        Some("warn,auth_engine::shard::data=error")
-    } else {
-        root.log.as_deref()
+    let log = match &root.command {
+        Command::Demo(_) if unasked => Some("warn,auth_engine::shard::data=error"),
+        Command::Simulate(args) if unasked => args.log(),
+        _ => root.log.as_deref(),
     };
     let outcome = telemetry::init_logs(root.log_format, log).and_then(|()| run(root.command));
     match outcome {

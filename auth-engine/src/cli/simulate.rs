@@ -22,6 +22,8 @@ pub struct Args {
 enum Side {
     /// A sample partner: verifies signatures, decides by rule, can be slow, wrong or dead on purpose
     Partner(PartnerArgs),
+    /// The engine itself, from seeds, on a simulated disk, clock, network and partner: what it must never do, it is held to
+    Engine(super::simulate_engine::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -53,6 +55,16 @@ fn partner_help() -> String {
     )
 }
 
+impl Args {
+    /// What is logged unless somebody asks: the simulated engine is made to fail a thousand times, and says so each time.
+    pub(super) fn log(&self) -> Option<&'static str> {
+        match self.side {
+            Side::Partner(_) => None,
+            Side::Engine(_) => Some("off"),
+        }
+    }
+}
+
 /// Runs `simulate`.
 ///
 /// # Errors
@@ -60,6 +72,7 @@ fn partner_help() -> String {
 pub fn run(args: Args) -> Outcome {
     match args.side {
         Side::Partner(args) => partner(args),
+        Side::Engine(args) => super::simulate_engine::run(args),
     }
 }
 

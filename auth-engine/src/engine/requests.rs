@@ -61,9 +61,14 @@ impl Engine {
             // Nothing was tried: the same call may succeed later, so it is not remembered.
             Err(rendered) => return WriteOutcome::Fresh(rendered),
         };
+        let before = self.journal.next_seq();
         let outcome = self.command(&command, now);
         let rendered = (write.render)(&self.book, now.wall, outcome);
         if let Some(key) = write.idempotency {
+            // What was done and that it was done under this key: a crash must not part them, or a retry does it twice.
+            if self.journal.next_seq() != before {
+                self.journal.join();
+            }
             self.remember((key, rendered.clone()), now);
         }
         WriteOutcome::Fresh(rendered)
@@ -76,7 +81,10 @@ impl Engine {
     pub fn command(&mut self, command: &Command, now: Now) -> Result<Done, Refusal> {
         let sealer = EpochSealer { keyring: &self.keyring, epoch: self.journal.epoch() };
         let (events, done) = self.book.decide_command(command, &self.policy, now.wall, &sealer)?;
-        for event in &events {
+        for (at, event) in events.iter().enumerate() {
+            if at > 0 {
+                self.journal.join();
+            }
             self.record(now, event);
             self.follow_up(event);
         }

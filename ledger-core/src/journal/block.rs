@@ -14,6 +14,8 @@ pub(super) struct OpenBlock {
     pub(super) count: u32,
     pub(super) first_seq: u64,
     pub(super) at: i64,
+    /// Events that must be in the block of the one before them, in the order of their sequences.
+    pub(super) joined: Vec<u64>,
 }
 
 impl OpenBlock {
@@ -30,6 +32,7 @@ impl OpenBlock {
         self.lead = self.buf.as_ptr().align_offset(PAGE);
         self.buf.resize(self.lead + BLOCK_HEADER, 0);
         self.count = 0;
+        self.joined.clear();
     }
 
     /// Bytes of records so far.

@@ -256,6 +256,13 @@ impl Journal {
         seq
     }
 
+    /// The next event belongs to the one before it: both are in one block, so that a crash keeps both or none.
+    pub fn join(&mut self) {
+        if self.open.count > 0 {
+            self.open.joined.push(self.next_seq);
+        }
+    }
+
     /// Events in the open block.
     pub fn open_events(&self) -> usize {
         self.open.count as usize
@@ -339,15 +346,17 @@ impl Journal {
         let (mut rest, mut seq) = (block.payload(), block.first_seq);
         while !rest.is_empty() {
             let (mut len, mut count) = (0usize, 0u32);
-            while let Some(record) = rest.get(len..).and_then(record_len) {
-                if count > 0 && len + record > self.cap {
+            while let Some((group, events)) =
+                next_group(rest.get(len..).unwrap_or_default(), seq + u64::from(count), &block.joined)
+            {
+                if count > 0 && len + group > self.cap {
                     break;
                 }
-                if record > self.cap {
-                    return Err(JournalError::EventTooLarge { seq, bytes: record, most: self.cap });
+                if events == 1 && group > self.cap {
+                    return Err(JournalError::EventTooLarge { seq, bytes: group, most: self.cap });
                 }
-                len += record;
-                count += 1;
+                len += group;
+                count += events;
             }
             let (records, after) = rest.split_at_checked(len).unwrap_or((rest, &[]));
             if count == 0 {
@@ -474,6 +483,18 @@ impl Journal {
         let offset = self.segment.offset;
         move |source| JournalError::Io { file, offset, what, source }
     }
+}
+
+/// Bytes and number of the records in front that must not be parted. `None` when there is no record.
+fn next_group(records: &[u8], seq: u64, joined: &[u64]) -> Option<(usize, u32)> {
+    let (mut len, mut count) = (record_len(records)?, 1u32);
+    while joined.binary_search(&(seq + u64::from(count))).is_ok()
+        && let Some(record) = records.get(len..).and_then(record_len)
+    {
+        len += record;
+        count += 1;
+    }
+    Some((len, count))
 }
 
 fn recovered(survey: &Survey, scan: &Scan, created: bool, direct: bool) -> Recovery {
