@@ -79,6 +79,9 @@ macro_rules! events {
         pub enum Event<'a> { $($(#[$meta])* $variant($body),)+ }
 
         impl<'a> Event<'a> {
+            /// Every kind: its number, the version that is written of it, its name.
+            pub const KINDS: &'static [(u8, u8, &'static str)] = &[$(($kind, newest($kind), $word),)+];
+
             /// The name of the kind.
             pub const fn word(&self) -> &'static str {
                 match self { $(Self::$variant(_) => $word,)+ }
