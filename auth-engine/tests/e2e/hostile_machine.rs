@@ -1,7 +1,6 @@
 //! `hostile.md`, the machine: kills, damaged files, second processes, a read model that is gone or ahead.
 //!
-//! A wall clock that jumps (32) and a full or failing disk (28, 29) need a machine of their own: the simulator and
-//! the journal's tests have them.
+//! A wall clock that jumps (32) and a full, failing or stalled disk (28, 29) are in `hostile_disk.rs`.
 
 use std::fs;
 use std::path::{Path, PathBuf};

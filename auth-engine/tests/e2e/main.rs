@@ -5,6 +5,7 @@
 
 mod advices;
 mod books;
+mod hostile_disk;
 mod hostile_links;
 mod hostile_machine;
 mod hostile_money;

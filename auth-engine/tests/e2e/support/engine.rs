@@ -23,11 +23,19 @@ pub(crate) struct Setup {
     pub(crate) top: String,
     /// More sections.
     pub(crate) sections: String,
+    /// Variables of the process.
+    pub(crate) environment: Vec<(String, String)>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { sandbox: true, links: vec![String::new()], top: String::new(), sections: String::new() }
+        Self {
+            sandbox: true,
+            links: vec![String::new()],
+            top: String::new(),
+            sections: String::new(),
+            environment: Vec::new(),
+        }
     }
 }
 
@@ -116,7 +124,13 @@ impl Ended {
 impl Process {
     /// Starts the binary.
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, &[])
+    }
+
+    /// Starts the binary with these variables.
+    pub(crate) fn start_with(arguments: &[&str], environment: &[(String, String)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_auth-engine"));
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.env_remove("RUST_LOG");
         let mut child = command.spawn().expect("the binary starts");
@@ -248,7 +262,9 @@ impl Engine {
 
     fn try_run(&self) -> Result<Running, Ended> {
         let config = self.write_config(&self.data());
-        let process = Process::start(&["serve", "--config", config.to_str().expect("a plain path")]);
+        let environment = self.setup.lock().expect("whole").environment.clone();
+        let serve = ["serve", "--config", config.to_str().expect("a plain path")];
+        let process = Process::start_with(&serve, &environment);
         if !process.stdout.wait_for("ready in ") {
             return Err(process.end());
         }
