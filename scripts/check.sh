@@ -115,7 +115,8 @@ if [ -n "$quick" ]; then exit 0; fi
 step 'documentation, warnings are errors' documentation
 step 'demo --once' demo_once
 step 'interop: scripts/interop.sh' scripts/interop.sh
-step 'crash: scripts/crash.sh 5' scripts/crash.sh 5
+step 'crash: scripts/crash.sh 8' scripts/crash.sh 8
+step 'corruption: scripts/corrupt.sh, one byte in 31' scripts/corrupt.sh --stride 31 --sample 100
 
 step 'cargo-deny, when it can be had' find_deny
 if [ -z "$deny" ]; then

@@ -200,6 +200,27 @@ impl Site {
         }
     }
 
+    /// How often the engine's log says something, over all its starts here.
+    pub(crate) fn said(&self, what: &str) -> usize {
+        let file = File::open(self.log());
+        file.map_or(0, |file| {
+            BufReader::new(file).lines().map_while(Result::ok).filter(|line| line.contains(what)).count()
+        })
+    }
+
+    /// Waits until a snapshot is being made, or until that time is over: whether one is.
+    pub(crate) fn wait_for_snapshot(&self, most: Duration) -> bool {
+        let (from, unfinished) = (Instant::now(), self.data().join("journal").join("snapshot.tmp"));
+        while from.elapsed() < most {
+            if unfinished.exists() {
+                return true;
+            }
+            // A small book's snapshot is there for milliseconds only.
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        false
+    }
+
     /// Bytes of the journal and everything else in the data directory.
     pub(crate) fn bytes(&self) -> u64 {
         fn of(dir: &Path) -> u64 {

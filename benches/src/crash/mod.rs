@@ -8,7 +8,7 @@ mod load;
 mod story;
 mod world;
 
-use crate::engine::{Engine, Setup, Site, workplace};
+use crate::engine::{Engine, Site, workplace};
 use crate::fault::Fault;
 use crate::measure::{machine, table};
 use crate::messages::Messages;
@@ -27,10 +27,19 @@ use world::World;
 
 /// Callers of the sidecar during the load.
 const CALLERS: usize = 2;
-/// Stories of each round that are asked for again in all later rounds.
+/// Stories of each round that stay under test.
 const KEPT_STORIES: usize = 100;
-/// Writes of each round that are repeated in all later rounds.
+/// Writes of each round that stay under test.
 const KEPT_WRITES: usize = 20;
+/// Kept stories that a round asks for again, drawn anew; the last round asks for all, so that a round's time does not
+/// grow with their number.
+const ASKED_STORIES: usize = 800;
+/// Kept writes that a round repeats, drawn anew; the last round repeats all.
+const ASKED_WRITES: usize = 100;
+/// One kill in so many waits, for a while, until a snapshot is being made.
+const AT_SNAPSHOT_ONE_IN: u8 = 3;
+/// How long such a kill waits at most: the engine looks once a second whether a snapshot is due.
+const SNAPSHOT_PATIENCE: Duration = Duration::from_millis(1_500);
 /// Violations that are printed; the rest is counted.
 const PRINTED: usize = 25;
 /// One restart in so many is killed itself, in the middle of its recovery.
@@ -66,12 +75,20 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// What the engine's log says when a start begins with a snapshot, and when one was made.
+const FROM_SNAPSHOT: &str = "the replay begins with a snapshot";
+const SNAPSHOT_MADE: &str = "a snapshot was made";
+
 /// What one round did and found.
 #[derive(Debug, Default, Clone, Serialize)]
 struct Round {
     round: u32,
     load_ms: u128,
     killed_in_recovery: bool,
+    /// A snapshot was being made when the engine was killed.
+    killed_in_snapshot: bool,
+    /// The start after the kill began with a snapshot.
+    from_snapshot: bool,
     acknowledged: u64,
     repeated_under_load: u64,
     writes: u64,
@@ -103,8 +120,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Fault> {
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
     let place = workplace(args.work.as_deref())?;
     // The budget is long so that a stalling disk makes answers slow instead of refused: a refusal is by contract not
-    // remembered, and this harness asks for every answer again. Small segments put kills into their changes.
-    let site = Site::new(args.engine.as_deref(), place.path(), &Setup { segment: "4MiB", budget: "30s" })?;
+    // remembered, and this harness asks for every answer again. Small segments put kills into their changes, and with
+    // no time allowed for a recovery each closed one is soon in a snapshot, and in the archive after that.
+    let config = "sandbox = true\ndrain_timeout = \"5s\"\n\n[[link]]\nname = \"mastercard\"\n\
+                  listen = \"127.0.0.1:0\"\nspec = \"mastercard\"\nframing = \"len2be\"\nbudget = \"30s\"\n\n\
+                  [rest]\nlisten = \"127.0.0.1:0\"\n\n[journal]\nsegment = \"1MiB\"\nmax_batch = \"256KiB\"\n\
+                  recovery_time = \"0s\"\n";
+    let config = format!("{config}archive_dir = {:?}\n", place.path().join("archive"));
+    let site = Site::configured(args.engine.as_deref(), place.path(), None, &config)?;
     let sample =
         SamplePartner::start::<&str>("127.0.0.1:0", &[], Vec::new()).map_err(Fault::io("the sample partner"))?;
     let messages = Messages::new()?;
@@ -150,7 +173,7 @@ impl Run<'_> {
                 Some(running) => running,
                 None => self.site.start()?,
             };
-            let round = self.round(number, running)?;
+            let round = self.round(number, running, number == args.rounds)?;
             let line = round.line(args.rounds);
             if bar.is_hidden() && !args.json {
                 println!("{line}");
@@ -165,12 +188,13 @@ impl Run<'_> {
     }
 
     /// Load, kill, restart, ask for everything again, compare, quiet, kill, verify.
-    fn round(&mut self, number: u32, engine: Engine) -> Result<Round, Fault> {
+    fn round(&mut self, number: u32, engine: Engine, last: bool) -> Result<Round, Fault> {
         let stage = Stage::new(&self.world, &self.messages);
         let mut round = Round { round: number, ..Round::default() };
 
         let rest = self.site.rest(&engine)?;
         let (link, load) = (engine.link, Duration::from_millis(self.rng.u64(20..=self.longest)));
+        let at_snapshot = self.rng.u8(..AT_SNAPSHOT_ONE_IN) == 0;
         let mut seeds: Vec<Rng> = (0..self.connections + CALLERS).map(|_| self.rng.fork()).collect();
         let from = Instant::now();
         let (mut stories, mut writes) = std::thread::scope(|scope| {
@@ -184,6 +208,9 @@ impl Run<'_> {
             let tellers: Vec<_> = seeds.into_iter().map(|rng| scope.spawn(move || stage.tell(link, rng))).collect();
             // The moment of the kill is drawn; nothing in the engine knows of it.
             std::thread::sleep(load);
+            if at_snapshot {
+                round.killed_in_snapshot = self.site.wait_for_snapshot(SNAPSHOT_PATIENCE);
+            }
             stage.dying.store(true, Ordering::SeqCst);
             engine.kill();
             (joined(tellers), joined(callers))
@@ -202,17 +229,23 @@ impl Run<'_> {
         if round.killed_in_recovery {
             self.site.start_and_kill(Duration::from_millis(self.rng.u64(1..40)))?;
         }
+        let before = self.site.said(FROM_SNAPSHOT);
         let engine = self.site.start()?;
+        round.from_snapshot = self.site.said(FROM_SNAPSHOT) > before;
         round.recovery_ms = engine.started_in.as_millis();
         let rest = self.site.rest(&engine)?;
         let bounds = check::stand(&self.standing, &stories, &writes);
         check::balances(&stage, "before anything was repeated", &check::read(&self.world, &rest)?, &bounds);
 
+        // Which of what is kept from earlier rounds is asked for now.
+        let (some_stories, some_writes) = if last { (usize::MAX, usize::MAX) } else { (ASKED_STORIES, ASKED_WRITES) };
+        self.rng.shuffle(&mut self.kept_stories);
+        self.rng.shuffle(&mut self.kept_writes);
         let mut total = Resolved::default();
         let asked = std::thread::scope(|scope| {
             let mut lots: Vec<Vec<&mut Story>> = (0..self.connections.min(8)).map(|_| Vec::new()).collect();
             let shares = lots.len().max(1);
-            let all = stories.iter_mut().flatten().chain(&mut self.kept_stories);
+            let all = stories.iter_mut().flatten().chain(self.kept_stories.iter_mut().take(some_stories));
             for (at, story) in all.enumerate() {
                 if let Some(lot) = lots.get_mut(at % shares) {
                     lot.push(story);
@@ -234,7 +267,8 @@ impl Run<'_> {
         for writes in &mut writes {
             total.add(check::call_again(&stage, &rest, writes)?);
         }
-        total.add(check::call_again(&stage, &rest, &mut self.kept_writes)?);
+        let kept = self.kept_writes.len().min(some_writes);
+        total.add(check::call_again(&stage, &rest, self.kept_writes.get_mut(..kept).unwrap_or_default())?);
         (round.open, round.interrupted, round.compared) = (total.open, total.interrupted, total.compared);
 
         // Every question is answered: from here on the balances have to be exact.
@@ -302,13 +336,19 @@ impl Resolved {
 impl Round {
     fn line(&self, of: u32) -> String {
         let recovery = if self.killed_in_recovery { "killed in recovery, then recovered" } else { "recovered" };
+        let snapshot = match (self.killed_in_snapshot, self.from_snapshot) {
+            (true, true) => ", killed in a snapshot, from one",
+            (true, false) => ", killed in a snapshot",
+            (false, true) => ", from a snapshot",
+            (false, false) => "",
+        };
         let verdict = match self.violations {
             0 => "all held".to_owned(),
             n => format!("{n} VIOLATIONS"),
         };
         format!(
             "round {:>2}/{of}  killed after {:>4} ms  {:>6} answers + {:>4} writes acknowledged, {:>3} open ({} interrupted)  \
-             {recovery} in {} ms  {} asked again  seq {} hash {}  {verdict}",
+             {recovery} in {} ms{snapshot}  {} asked again  seq {} hash {}  {verdict}",
             self.round,
             self.load_ms,
             self.acknowledged,
@@ -339,6 +379,12 @@ fn report(run: &Run<'_>, rounds: &[Round], sample: &SamplePartner, args: &Args, 
     let mut totals = table(&["over all rounds", ""]);
     totals.add_row(["kills under load".to_owned(), rounds.len().to_string()]);
     totals.add_row(["kills in the recovery that followed".to_owned(), killed_twice.to_string()]);
+    let in_snapshot = rounds.iter().filter(|round| round.killed_in_snapshot).count();
+    totals.add_row(["of the kills: while a snapshot was being made".to_owned(), in_snapshot.to_string()]);
+    totals.add_row(["snapshots made".to_owned(), run.site.said(SNAPSHOT_MADE).to_string()]);
+    let from_snapshot = rounds.iter().filter(|round| round.from_snapshot).count();
+    totals.add_row(["starts after a kill under load that began with a snapshot".to_owned(), from_snapshot.to_string()]);
+    totals.add_row(["starts in all that began with a snapshot".to_owned(), run.site.said(FROM_SNAPSHOT).to_string()]);
     totals.add_row(["answers on the link, acknowledged".to_owned(), sum(|r| r.acknowledged).to_string()]);
     totals.add_row(["repeats under load, byte-identical".to_owned(), sum(|r| r.repeated_under_load).to_string()]);
     totals.add_row(["REST writes acknowledged".to_owned(), sum(|r| r.writes).to_string()]);
