@@ -69,5 +69,6 @@ fn check_amounts(message: &Message, answer: &Answer, reply: &Reply) -> Result<()
 }
 
 fn additional(kind: &str, currency: Currency, amount: i64) -> String {
-    format!("00{kind}{:03}C{amount:012}", currency.0)
+    // The place has twelve digits: what is more is told as the most they can say.
+    format!("00{kind}{:03}C{:012}", currency.0, amount.min(999_999_999_999))
 }
