@@ -115,6 +115,7 @@ if [ -n "$quick" ]; then exit 0; fi
 step 'documentation, warnings are errors' documentation
 step 'demo --once' demo_once
 step 'interop: scripts/interop.sh' scripts/interop.sh
+step 'simulation: scripts/simulate.sh 900' scripts/simulate.sh 900
 step 'crash: scripts/crash.sh 8' scripts/crash.sh 8
 step 'corruption: scripts/corrupt.sh, one byte in 31' scripts/corrupt.sh --stride 31 --sample 100
 

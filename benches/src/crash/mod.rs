@@ -40,6 +40,8 @@ const ASKED_WRITES: usize = 100;
 const AT_SNAPSHOT_ONE_IN: u8 = 3;
 /// How long such a kill waits at most: the engine looks once a second whether a snapshot is due.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_millis(1_500);
+/// Rounds from which on some start must have begun with a snapshot.
+const LONG: usize = 50;
 /// Violations that are printed; the rest is counted.
 const PRINTED: usize = 25;
 /// One restart in so many is killed itself, in the middle of its recovery.
@@ -150,6 +152,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Fault> {
         violations: Vec::new(),
     };
     let rounds = run.rounds(engine, args)?;
+    if rounds.len() >= LONG && !rounds.iter().any(|round| round.from_snapshot) {
+        run.violations.push("at the end: no start after a kill began with a snapshot, so none was tried".to_owned());
+    }
     run.last_words()?;
     report(&run, &rounds, &sample, args, seed);
     let clean = run.violations.is_empty();

@@ -19,6 +19,8 @@ pub(super) const UNFINISHED: &str = "snapshot.tmp";
 const MAGIC: [u8; 8] = *b"AUTHSNAP";
 /// Bytes of a piece, unless one entry is longer.
 const PIECE: usize = 1 << 20;
+/// Bytes of one write: a tap's sync that comes behind it waits for no more than that.
+const WRITE: usize = 64 * 1024;
 /// Bytes of a piece's entry in the table.
 const TABLE_ENTRY: usize = 1 + 8 + 4 + 32;
 /// Where the engine id, the shard and the hash of the chain stand.
@@ -238,7 +240,7 @@ impl<'a> SnapshotWriter<'a> {
         let access = if direct { Access::DirectUnsynced } else { Access::Buffered };
         let file = disk.create(&path, access).map_err(JournalError::io(&path, 0, "make a snapshot"))?;
         let piece = Vec::with_capacity(PIECE + PAGE);
-        let aligned = AlignedBuf::filled(PIECE, 0);
+        let aligned = AlignedBuf::filled(WRITE, 0);
         Ok(Self { disk, dir, path, file, pieces: Vec::new(), part: 0, piece, aligned, offset: PAGE as u64, pace })
     }
 
@@ -277,7 +279,7 @@ impl<'a> SnapshotWriter<'a> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), JournalError> {
-        for part in bytes.chunks(PIECE) {
+        for part in bytes.chunks(WRITE) {
             let to = self.aligned.bytes_mut().get_mut(..part.len()).ok_or(JournalError::Abandoned)?;
             to.copy_from_slice(part);
             let failed = JournalError::io(&self.path, self.offset, "write a snapshot");
