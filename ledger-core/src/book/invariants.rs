@@ -95,7 +95,8 @@ impl Book {
             }
         }
         let pools = (0u32..).zip(self.pools()).map(|(i, pool)| (Source::Pool(i), pool.balance.held));
-        let accounts = (0u32..).zip(self.accounts().iter()).map(|(i, account)| (Source::Account(i), account.balance.held));
+        let accounts =
+            (0u32..).zip(self.accounts().iter()).map(|(i, account)| (Source::Account(i), account.balance.held));
         for (source, held) in pools.chain(accounts) {
             if sums.get(&source).copied().unwrap_or(0) != i128::from(held) {
                 return Err(Violation::Held(source.held()));

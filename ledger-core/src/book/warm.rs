@@ -5,8 +5,8 @@
 //! It must never change anything, nor answer anything: leaving all of it out changes only how long a tap takes.
 
 use super::Book;
-use super::finder::spread_key;
 use super::Card;
+use super::finder::spread_key;
 use crate::event::tap::Trace;
 
 /// What a tap will be looked up by.
