@@ -35,13 +35,27 @@ struct FromFile<'a> {
     error: Mutex<Option<JournalError>>,
 }
 
-impl Entries for FromFile<'_> {
-    fn read(&self, part: u8, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), String> {
-        self.snapshot.read(part, each).map_err(|error| {
+impl FromFile<'_> {
+    fn told(&self, read: Result<(), JournalError>) -> Result<(), String> {
+        read.map_err(|error| {
             let said = error.to_string();
             self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
             said
         })
+    }
+}
+
+impl Entries for FromFile<'_> {
+    fn bytes(&self, part: u8) -> u64 {
+        self.snapshot.bytes_of(part)
+    }
+
+    fn first(&self, part: u8, each: &mut dyn FnMut(&[u8])) -> Result<(), String> {
+        self.told(self.snapshot.first(part, each))
+    }
+
+    fn read(&self, part: u8, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), String> {
+        self.told(self.snapshot.read(part, each))
     }
 }
 

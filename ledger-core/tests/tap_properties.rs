@@ -369,6 +369,17 @@ fn play(steps: Vec<Step>) -> Play {
 struct Pieces(BTreeMap<u8, Vec<u8>>);
 
 impl Entries for Pieces {
+    fn bytes(&self, part: u8) -> u64 {
+        self.0.get(&part).map_or(0, |bytes| bytes.len() as u64)
+    }
+
+    fn first(&self, part: u8, each: &mut dyn FnMut(&[u8])) -> Result<(), String> {
+        self.read(part, &mut |piece| {
+            each(piece);
+            true
+        })
+    }
+
     fn read(&self, part: u8, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), String> {
         let taken = self.0.get(&part).is_none_or(|bytes| each(bytes));
         if taken { Ok(()) } else { Err(format!("part {part} does not read")) }

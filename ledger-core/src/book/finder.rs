@@ -174,6 +174,14 @@ impl Finder {
         self.len += 1;
     }
 
+    /// Makes room for so many rows in all, so that adding them splits nothing. Only before the first is added.
+    pub(super) fn reserve(&mut self, rows: u32) {
+        if self.len == 0 {
+            let buckets = rows.div_ceil(LOAD).clamp(1 << FIRST_BITS, MOST_BUCKETS);
+            (self.buckets.len()..buckets).for_each(|_| _ = self.buckets.push(Bucket::EMPTY));
+        }
+    }
+
     /// Adds many rows, given with their hashes: where they go is fetched together.
     pub(super) fn insert_all(&mut self, rows: &mut Vec<(u32, u64)>) {
         rows.iter().for_each(|(_, hash)| self.warm(*hash));

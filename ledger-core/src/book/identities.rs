@@ -30,6 +30,11 @@ impl Default for ByExternalId {
 }
 
 impl ByExternalId {
+    /// Makes room for so many users.
+    pub(super) fn reserve(&mut self, users: u32) {
+        self.users.reserve(users);
+    }
+
     /// Adds many users: their indices, each with what [`ByExternalId::hash`] gives.
     pub(super) fn add_all(&mut self, users: &mut Vec<(u32, u64)>) {
         self.users.insert_all(users);
@@ -77,6 +82,11 @@ impl Identities {
     pub(super) fn add_card(&mut self, no: No, index: u32, fingerprint: &[u8; 16]) {
         self.name(no, index);
         self.find_card(index, fingerprint);
+    }
+
+    /// Makes room for so many cards.
+    pub(super) fn reserve_cards(&mut self, cards: u32) {
+        self.cards.reserve(cards);
     }
 
     /// Many cards are found by their fingerprints from here on: their indices, each with what

@@ -48,6 +48,15 @@ pub type TakeEntry<'a, E> = dyn FnMut(u8, &[u8]) -> Result<(), E> + 'a;
 
 /// Where the entries of a snapshot come from.
 pub trait Entries: Sync {
+    /// How many bytes a part has.
+    fn bytes(&self, part: u8) -> u64;
+
+    /// Calls `each` with the first piece of a part, if it has one.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    fn first(&self, part: u8, each: &mut dyn FnMut(&[u8])) -> Result<(), String>;
+
     /// Calls `each` with the bytes of a part, in order and in pieces that end where an entry does. `each` says whether
     /// they were entries.
     ///
@@ -126,6 +135,12 @@ impl Book {
         let (people, rest) = std::thread::scope(|scope| {
             let people = scope.spawn(|| People::read(from));
             let rest = book.read_rest(from);
+            // What has a number is named while the users are still read.
+            let Self { identities, partners, accounts, pools, cards, .. } = &mut book;
+            (0u32..).zip(partners.iter()).for_each(|(index, thing)| identities.name(thing.id.no, index));
+            (0u32..).zip(accounts.iter()).for_each(|(index, thing)| identities.name(thing.id.no, index));
+            (0u32..).zip(pools.iter()).for_each(|(index, thing)| identities.name(thing.id.no, index));
+            (0u32..).zip(cards.iter()).for_each(|(index, thing)| identities.name(thing.id.no, index));
             (people.join(), rest)
         });
         rest?;
@@ -133,12 +148,8 @@ impl Book {
         let People { users, by_external_id, transfers, quotes } = people;
         (book.users, book.transfers, book.quotes) = (users, transfers, quotes);
         book.identities.take_users(by_external_id);
-        let Self { identities, partners, users, accounts, pools, cards, .. } = &mut book;
-        (0u32..).zip(partners.iter()).for_each(|(index, thing)| identities.name(thing.id.no, index));
+        let Self { identities, users, .. } = &mut book;
         (0u32..).zip(users.iter()).for_each(|(index, thing)| identities.name(thing.id.no, index));
-        (0u32..).zip(accounts.iter()).for_each(|(index, thing)| identities.name(thing.id.no, index));
-        (0u32..).zip(pools.iter()).for_each(|(index, thing)| identities.name(thing.id.no, index));
-        (0u32..).zip(cards.iter()).for_each(|(index, thing)| identities.name(thing.id.no, index));
         Ok(book)
     }
 
@@ -157,6 +168,7 @@ impl Book {
         from.each(Part::Pools, |pool| self.pools.push(pool))?;
         let (cards, identities) = (&mut self.cards, &mut self.identities);
         let mut found_by = Vec::with_capacity(AT_ONCE);
+        identities.reserve_cards(from.about(Part::Cards)?);
         from.each(Part::Cards, |card: super::Card| {
             let hash = Identities::card_hash(&card.fingerprint);
             found_by.push((cards.push(card), hash));
@@ -206,6 +218,7 @@ impl People {
         };
         let Self { users, by_external_id, transfers, quotes } = &mut people;
         let mut found_by = Vec::with_capacity(AT_ONCE);
+        by_external_id.reserve(from.about(Part::Users)?);
         from.each(Part::Users, |user: super::User| {
             let hash = by_external_id.hash(user.partner, &user.external_id);
             found_by.push((users.push(user), hash));
@@ -214,6 +227,7 @@ impl People {
             }
         })?;
         by_external_id.add_all(&mut found_by);
+        transfers.reserve(from.about(Part::Transfers)? as usize);
         from.each(Part::Transfers, |(no, transfer)| _ = transfers.insert(no, transfer))?;
         from.each(Part::Quotes, |(no, quote)| _ = quotes.insert(no, quote))?;
         Ok(people)
@@ -243,6 +257,28 @@ struct Input<'a> {
 impl Input<'_> {
     fn each<T: Restored>(&self, part: Part, mut each: impl FnMut(T)) -> Result<(), String> {
         self.raw(part, |bytes| T::read(bytes).map(&mut each))
+    }
+
+    /// About how many entries a part has: its bytes by those of its first piece's entries. Only to make room.
+    fn about(&self, part: Part) -> Result<u32, String> {
+        let (mut bytes, mut entries) = (0u64, 0u64);
+        let entry_len = |bytes: &[u8]| -> Option<usize> {
+            let mut rest = bytes;
+            match part {
+                Part::Users => super::User::read(&mut rest).map(drop)?,
+                Part::Cards => super::Card::read(&mut rest).map(drop)?,
+                _ => <(crate::id::No, super::TransferRecord)>::read(&mut rest).map(drop)?,
+            }
+            Some(bytes.len() - rest.len())
+        };
+        self.from.first(part as u8, &mut |mut piece| {
+            while let Some(len) = (entries < 256).then(|| entry_len(piece)).flatten() {
+                (bytes, entries) = (bytes + len as u64, entries + 1);
+                piece = piece.get(len..).unwrap_or_default();
+            }
+        })?;
+        let about = self.from.bytes(part as u8).saturating_mul(entries).checked_div(bytes).unwrap_or(0);
+        Ok(u32::try_from(about).unwrap_or(u32::MAX))
     }
 
     fn raw(&self, part: Part, mut each: impl FnMut(&mut &[u8]) -> Option<()>) -> Result<(), String> {

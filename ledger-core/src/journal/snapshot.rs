@@ -152,13 +152,33 @@ impl Snapshot {
         self.pieces.iter().map(|piece| u64::from(piece.len)).sum()
     }
 
+    /// Bytes of entries of a part.
+    pub fn bytes_of(&self, part: u8) -> u64 {
+        self.pieces.iter().filter(|piece| piece.part == part).map(|piece| u64::from(piece.len)).sum()
+    }
+
+    /// Gives the first piece of a part to `each`, when it has one.
+    ///
+    /// # Errors
+    /// As [`Snapshot::read`].
+    pub fn first(&self, part: u8, each: &mut dyn FnMut(&[u8])) -> Result<(), JournalError> {
+        self.read_some(part, 1, &mut |piece| {
+            each(piece);
+            true
+        })
+    }
+
     /// Gives the pieces of a part to `each` in order. `each` says whether it could use one.
     ///
     /// # Errors
     /// [`JournalError::Io`]; [`JournalError::DamagedSnapshot`] also when `each` could not use a piece.
     pub fn read(&self, part: u8, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), JournalError> {
+        self.read_some(part, usize::MAX, each)
+    }
+
+    fn read_some(&self, part: u8, most: usize, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), JournalError> {
         let mut bytes = Vec::new();
-        for piece in self.pieces.iter().filter(|piece| piece.part == part) {
+        for piece in self.pieces.iter().filter(|piece| piece.part == part).take(most) {
             let len = usize::try_from(piece.len).unwrap_or(usize::MAX);
             let damaged = |what| {
                 let (file, offset) = (self.path.clone(), piece.offset);
