@@ -141,11 +141,13 @@ fn h29_a_disk_that_stalls_for_five_seconds_makes_no_late_answers() {
     let mut wire = engine.wire();
     assert_eq!(code(&wire.ask(&purchase(&card, 100))), "00");
 
+    // Connected before: how long a connection that nobody has accepted yet waited, nobody knows.
+    let mut late = engine.wire();
+    late.nothing_but_an_echo();
     faulty.order("stall 5000");
     let stalled = purchase(&card, 100);
     wire.send(&stalled);
     // More come while the disk stands still; they wait in the kernel and are old afterwards.
-    let mut late = engine.wire();
     until("the stall to begin", || (fs::read_to_string(&faulty.orders).ok()? == "none ").then_some(()));
     let begun = Instant::now();
     let waiting: Vec<Draft> = (0..10).map(|_| purchase(&card, 100)).collect();
