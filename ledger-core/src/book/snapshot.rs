@@ -9,7 +9,7 @@ use super::repeats::Repeats;
 use super::reversal::UnmatchedTable;
 use super::{Book, authorizations, paged};
 
-/// The version of the entries' layout. One more whenever [`super::canonical`] or this file changes what it writes;
+/// The version of the entries' layout. One more whenever `canonical.rs` or this file changes what it writes;
 /// a snapshot of another version is not used.
 pub const CONTENT: u16 = 1;
 
