@@ -75,7 +75,9 @@ fn measure(place: &std::path::Path, in_flight: usize, taps: u32) -> Result<Bytes
     let plan = Plan { accounts: false, pool: true, ..Plan::accounts(CARDS, 0) };
     seed::seed(&data, &seed::list_of(&data), &plan)?;
     let cards = CardList::read(&seed::list_of(&data))?;
-    let site = Site::configured(None, &place.join(format!("site-{in_flight}")), Some(&data), DEFAULTS)?;
+    let dir = place.join(format!("site-{in_flight}"));
+    std::fs::create_dir_all(&dir).map_err(Fault::io(format!("making {}", dir.display())))?;
+    let site = Site::configured(None, &dir, Some(&data), DEFAULTS)?;
     let engine = site.start()?;
     let rest = site.rest(&engine)?;
     let before = last_sequence(&rest)?;
