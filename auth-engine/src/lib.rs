@@ -14,6 +14,7 @@ pub mod proof;
 pub mod rest;
 pub mod shard;
 pub mod simulate;
+pub mod spec_import;
 pub mod switch;
 pub mod telemetry;
 pub mod view;

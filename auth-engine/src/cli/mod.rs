@@ -22,6 +22,7 @@ pub mod serve;
 pub mod simulate;
 pub mod simulate_engine;
 pub mod spec;
+pub mod spec_import;
 mod stopped;
 mod story;
 

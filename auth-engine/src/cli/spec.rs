@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// Arguments of `auth-engine spec`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  auth-engine spec list\n  auth-engine spec show mastercard\n  auth-engine spec show mastercard --toml > own.toml\n  auth-engine spec check own.toml"
+    after_help = "Example:\n  auth-engine spec list\n  auth-engine spec show mastercard\n  auth-engine spec show mastercard --toml > own.toml\n  auth-engine spec check own.toml\n  auth-engine spec import packager.xml --report lost.txt > own.toml"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -48,6 +48,10 @@ enum Command {
         #[arg(value_name = "FILE")]
         file: String,
     },
+    /// A jPOS packager (XML), a moov spec (JSON) or an iso8583_rs spec (YAML) as a spec file; exit 1 when something is lost
+    Import(super::spec_import::ImportArgs),
+    /// A spec as a jPOS packager (XML) or a moov spec (JSON); exit 1 when something is lost
+    Export(super::spec_import::ExportArgs),
 }
 
 /// Runs the command.
@@ -58,6 +62,8 @@ pub fn run(args: Args) -> Outcome {
     match args.command {
         Command::List { json } => list(json),
         Command::Show { spec, json, toml } => show(&spec, json, toml),
+        Command::Import(args) => super::spec_import::import(&args),
+        Command::Export(args) => super::spec_import::export(&args),
         Command::Check { file } => {
             let text = read_spec_file(&file)?;
             let spec = Spec::from_toml(&text).map_err(|error| Failure::no(format!("spec {file}: {error}")))?;
@@ -79,7 +85,7 @@ pub fn load_spec(name: &str) -> Result<Arc<Spec>, Failure> {
     Spec::from_toml(&text).map(Arc::new).map_err(|error| Failure::usage(format!("spec {name}: {error}")))
 }
 
-fn read_spec_file(name: &str) -> Result<String, Failure> {
+pub(super) fn read_spec_file(name: &str) -> Result<String, Failure> {
     std::fs::read_to_string(Path::new(name)).map_err(|error| {
         let known = Spec::embedded_names().join(", ");
         Failure::usage(format!("spec {name}: no built-in spec ({known}) and no readable file ({error})"))
