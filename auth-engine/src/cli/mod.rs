@@ -21,6 +21,7 @@ pub mod replay;
 pub mod serve;
 pub mod simulate;
 pub mod simulate_engine;
+pub mod simulate_network;
 pub mod spec;
 pub mod spec_import;
 mod stopped;

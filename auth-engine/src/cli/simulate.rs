@@ -24,6 +24,8 @@ enum Side {
     Partner(PartnerArgs),
     /// The engine itself, from seeds, on a simulated disk, clock, network and partner: what it must never do, it is held to
     Engine(super::simulate_engine::Args),
+    /// The card network, from scenario files or captures: messages, expectations, faults
+    Network(super::simulate_network::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -59,7 +61,7 @@ impl Args {
     /// What is logged unless somebody asks: the simulated engine is made to fail a thousand times, and says so each time.
     pub(super) fn log(&self) -> Option<&'static str> {
         match self.side {
-            Side::Partner(_) => None,
+            Side::Partner(_) | Side::Network(_) => None,
             Side::Engine(_) => Some("off"),
         }
     }
@@ -73,6 +75,7 @@ pub fn run(args: Args) -> Outcome {
     match args.side {
         Side::Partner(args) => partner(args),
         Side::Engine(args) => super::simulate_engine::run(args),
+        Side::Network(args) => super::simulate_network::run(&args),
     }
 }
 

@@ -18,7 +18,7 @@ const MAX_ANSWER: usize = 4 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A client of the sidecar.
-pub(super) struct Api {
+pub(crate) struct Api {
     runtime: tokio::runtime::Runtime,
     at: SocketAddr,
     key: Zeroizing<String>,
@@ -27,7 +27,7 @@ pub(super) struct Api {
 
 impl Api {
     /// A client of the sidecar at `at`; nothing is sent yet.
-    pub(super) fn new(at: SocketAddr, key: Zeroizing<String>) -> Result<Self, Failure> {
+    pub(crate) fn new(at: SocketAddr, key: Zeroizing<String>) -> Result<Self, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -36,27 +36,27 @@ impl Api {
     }
 
     /// Calls made so far.
-    pub(super) fn calls(&self) -> usize {
+    pub(crate) fn calls(&self) -> usize {
         self.calls
     }
 
     /// POST; the answer's JSON.
-    pub(super) fn post(&mut self, path: &str, body: &Value) -> Result<Value, Failure> {
+    pub(crate) fn post(&mut self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.json(Method::POST, path, Some(body))
     }
 
     /// PUT; the answer's JSON.
-    pub(super) fn put(&mut self, path: &str, body: &Value) -> Result<Value, Failure> {
+    pub(crate) fn put(&mut self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.json(Method::PUT, path, Some(body))
     }
 
     /// PATCH; the answer's JSON.
-    pub(super) fn patch(&mut self, path: &str, body: &Value) -> Result<Value, Failure> {
+    pub(crate) fn patch(&mut self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.json(Method::PATCH, path, Some(body))
     }
 
     /// GET; the answer's JSON.
-    pub(super) fn get(&mut self, path: &str) -> Result<Value, Failure> {
+    pub(crate) fn get(&mut self, path: &str) -> Result<Value, Failure> {
         self.json(Method::GET, path, None)
     }
 

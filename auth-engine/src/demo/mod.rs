@@ -4,7 +4,7 @@
 //! This module owns a stranger's first five seconds. It must never know a rule of the engine: what must happen
 //! stands in the story as data, what did happen is read off the wire and REST.
 
-mod api;
+pub(crate) mod api;
 mod balances;
 mod messages;
 mod network;

@@ -3,5 +3,6 @@
 //! This module owns stand-ins for the outside world. It must never be needed to run the engine.
 
 pub mod engine;
+pub mod network;
 pub mod partner;
 pub mod rules;

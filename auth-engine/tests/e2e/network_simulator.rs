@@ -1,0 +1,142 @@
+//! `simulate network` against a real engine: the repo's scenarios, a recorded capture played again, what fails, what does
+//! not read.
+
+use std::path::{Path, PathBuf};
+
+use super::support::engine::Process;
+use super::support::{Engine, Setup};
+
+fn scenarios() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/scenarios");
+    let mut all: Vec<PathBuf> =
+        std::fs::read_dir(folder).expect("scenarios").map(|entry| entry.expect("readable").path()).collect();
+    all.sort();
+    all
+}
+
+/// Plays files against an engine: exit code, stdout, stderr.
+fn play(engine: &Engine, files: &[&Path], more: &[&str]) -> (Option<i32>, String, String) {
+    let (link, rest) = (engine.link(0).to_string(), engine.rest().to_string());
+    let key = engine.data().join("operator.key");
+    let mut arguments = vec!["simulate", "network"];
+    arguments.extend(files.iter().map(|file| file.to_str().expect("a plain path")));
+    arguments.extend(["--connect", &link, "--rest", &rest, "--key-file", key.to_str().expect("a plain path")]);
+    arguments.extend(more);
+    let ended = Process::start(&arguments).end();
+    (ended.code(), ended.stdout, ended.stderr)
+}
+
+#[test]
+fn the_scenarios_of_the_repo_hold_and_can_be_played_again() {
+    let engine = Engine::start(Setup::default());
+    let files = scenarios();
+    let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+    assert!(files.len() >= 2);
+    let (code, stdout, stderr) = play(&engine, &files, &["--seed", "11", "--json"]);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    let told: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
+    assert_eq!((told["failed"].as_u64(), told["seed"].as_u64()), (Some(0), Some(11)), "{told}");
+    let steps = told["scenarios"][1]["steps"].as_array().expect("steps");
+    let twenty = steps.iter().find(|step| step["step"] == "twenty on the second card").expect("the step");
+    assert_eq!((twenty["sent"].as_u64(), twenty["received"].as_u64()), (Some(20), Some(20)), "{twenty}");
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let capture = folder.path().join("day.hex");
+    let taps = files.iter().find(|file| file.ends_with("taps.toml")).expect("taps.toml");
+    let record = ["--seed", "12", "--record", capture.to_str().expect("a plain path")];
+    let (code, stdout, stderr) = play(&engine, &[taps], &record);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    assert!(stdout.contains("1 scenario, all as expected (seed 12)"), "{stdout}");
+    assert!(stderr.contains("card numbers in clear"), "{stderr}");
+    // Sent once more, everything is a repeat: replies are what they were, but for the approval that is reversed by now.
+    let (code, stdout, stderr) = play(&engine, &[&capture], &[]);
+    assert_eq!(code, Some(1), "{stdout}{stderr}");
+    let failures: Vec<&str> = stdout.lines().filter(|line| line.contains(": DE")).collect();
+    assert_eq!(failures.len(), 2, "the tap and its repeat: {stdout}");
+    assert!(failures.iter().all(|line| line.ends_with("DE39: expected \"00\", got \"05\"")), "{failures:?}");
+}
+
+#[test]
+fn an_expectation_that_fails_is_told_without_a_card_number() {
+    let engine = Engine::start(Setup::default());
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("wrong.toml");
+    let taps = scenarios().into_iter().find(|file| file.ends_with("taps.toml")).expect("taps.toml");
+    let text = std::fs::read_to_string(taps).expect("a scenario");
+    let wrong = text.replace("fields = { 39 = \"14\", 38", "fields = { 39 = \"00\", 2 = \"{pan}\", 38");
+    assert_ne!(text, wrong);
+    std::fs::write(&file, wrong).expect("written");
+    let (code, stdout, _) = play(&engine, &[&file], &[]);
+    assert_eq!(code, Some(1), "{stdout}");
+    let line = "taps / a card of nobody: ";
+    assert!(stdout.contains(&format!("{line}DE39: expected \"00\", got \"14\"")), "{stdout}");
+    assert!(stdout.contains(&format!("{line}DE2: expected a value that is masked")), "{stdout}");
+    assert!(stdout.contains("2 expectations not met"), "{stdout}");
+}
+
+#[test]
+fn the_engine_can_be_listened_for() {
+    // The engine's own calls are another test's; here one scenario plays both ends.
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("both.toml");
+    let port = {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        free.local_addr().expect("an address").port()
+    };
+    let text = format!(
+        r#"
+name = "both"
+[[link]]
+name = "caller"
+connect = "127.0.0.1:{port}"
+framing = "len4ascii"
+header = "6000010002"
+[[link]]
+name = "called"
+listen = "127.0.0.1:{port}"
+framing = "len4ascii"
+header = "6000010002"
+[template.echo]
+mti = "0800"
+fields = {{ 7 = "{{now}}", 11 = "{{stan}}", 70 = "270" }}
+[template.answer]
+mti = "0810"
+fields = {{ 7 = "{{received.7}}", 11 = "{{received.11}}", 39 = "00", 70 = "{{received.70}}" }}
+[[step]]
+send = "echo"
+link = "caller"
+await = false
+expect = {{ fields = {{ 39 = "00", 70 = {{ same = true }} }} }}
+[[step]]
+link = "called"
+receive = {{ mti = "0800", fields = {{ 70 = "270" }} }}
+answer = "answer"
+"#
+    );
+    std::fs::write(&file, text).expect("written");
+    let ended = Process::start(&["simulate", "network", file.to_str().expect("a plain path")]).end();
+    assert_eq!(ended.code(), Some(0), "{}{}", ended.stdout, ended.stderr);
+}
+
+#[test]
+fn what_does_not_read_is_refused_with_its_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let link = "name = \"x\"\n[[link]]\nname = \"a\"\nconnect = \"127.0.0.1:1\"\n";
+    for (name, content, expected) in [
+        ("a.toml", format!("{link}[[step]]\nsend = \"tap\"\n"), "line 5: step 1: no [template.tap]"),
+        ("b.toml", format!("{link}[[step]]\nsendd = \"tap\"\n"), "line 6: unknown field `sendd`"),
+        ("c.toml", format!("{link}[[step]]\nlink = \"b\"\n"), "line 5: step 1: no link \"b\""),
+        ("d.toml", format!("{link}[template.t]\nmti = \"01\"\n[[step]]\n"), "line 5: mti \"01\""),
+        ("e.toml", format!("{link}[[step]]\nthink = \"soon\"\n"), "line 5: step 1: \"soon\""),
+        ("f.toml", "name = \"x\"\n".to_owned(), "missing field `link`"),
+        ("g.hex", "> F0F1\n? F0\n".to_owned(), "line 2: a line begins with"),
+        ("h.hex", "> F0F\n".to_owned(), "line 1: an odd number"),
+    ] {
+        let file = folder.path().join(name);
+        std::fs::write(&file, &content).expect("written");
+        let ended = Process::start(&["simulate", "network", file.to_str().expect("a plain path")]).end();
+        assert_eq!(ended.code(), Some(2), "{content}: {}", ended.stderr);
+        let error = ended.error();
+        assert!(error.contains(expected) && error.contains(name), "{content}: {error}");
+    }
+}
