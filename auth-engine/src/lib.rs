@@ -4,6 +4,7 @@
 //! This crate owns the IO and the ISO 8583 side of a decision. It must never hold a rule about money:
 //! those live in `ledger-core`.
 
+pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod demo;

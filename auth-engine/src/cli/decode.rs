@@ -3,8 +3,9 @@
 
 use super::spec::load_spec;
 use super::{EXIT_NO, Failure, Outcome};
+use crate::capture::{Rest, cut, dump, packets, streams};
 use bytes::Bytes;
-use iso_codec::{DecodeError, DescribeOptions, Described, Framing, Message, Spec, Step, Width, describe};
+use iso_codec::{DecodeError, DescribeOptions, Described, Framing, Message, Spec, Width, describe};
 use serde::Serialize;
 use std::io::{Read, Write};
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 /// Arguments of `auth-engine decode`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  auth-engine decode message.hex\n  echo F0F8F0F082200000000000000400000000000000F0F1F3F1F1F2F0F0F0F0F0F0F0F0F0F1F2F7F0 | auth-engine decode --json\n  auth-engine decode --format raw --framing len2be --spec iso1987-ascii capture.bin\n\nHex: a message a line (or one message over several), blanks and lines that begin with # are skipped.\nExit code 1 when a message does not decode; what could be read of it is shown."
+    after_help = "Example:\n  auth-engine decode message.hex\n  echo F0F8F0F082200000000000000400000000000000F0F1F3F1F1F2F0F0F0F0F0F0F0F0F0F1F2F7F0 | auth-engine decode --json\n  auth-engine decode --format raw --framing len2be --spec iso1987-ascii capture.bin\n  auth-engine decode --format pcap --port 8583 link.pcap\n\nHex: a message a line (or one message over several), blanks and lines that begin with # are skipped.\nExit code 1 when a message does not decode; what could be read of it is shown."
 )]
 pub struct Args {
     /// A built-in spec (see `spec list`) or a spec file
@@ -30,6 +31,9 @@ pub struct Args {
     /// Show card numbers, tracks, PINs and codes as they are; warns
     #[arg(long)]
     clear: bool,
+    /// Of a capture: only what goes to or comes from this TCP port
+    #[arg(long, value_name = "P")]
+    port: Option<u16>,
     /// The input; `-` or nothing is standard input
     #[arg(value_name = "FILE")]
     file: Option<String>,
@@ -42,6 +46,8 @@ pub(super) enum Format {
     Hex,
     /// The bytes themselves
     Raw,
+    /// A capture of packets, pcap or pcapng
+    Pcap,
 }
 
 /// The flags that say how messages are told apart.
@@ -106,11 +112,11 @@ pub(super) fn read_input(file: Option<&str>) -> Result<(String, Vec<u8>), Failur
 pub fn run(args: Args) -> Outcome {
     let spec = load_spec(&args.spec)?;
     let (name, input) = read_input(args.file.as_deref())?;
-    let frames = frames(&spec, &name, input, &args)?;
-    if args.clear {
-        // Nothing can be done when stderr is gone; the values were asked for.
-        let _ = writeln!(std::io::stderr(), "warning: --clear shows real card data; do not keep this output");
+    warn_of_clear(args.clear);
+    if args.format == Format::Pcap {
+        return capture(&spec, &name, &input, &args);
     }
+    let frames = frames(&spec, &name, input, args.format, args.framing.framing())?;
     let options = DescribeOptions { clear: args.clear };
     let mut failed = 0usize;
     let count = frames.len();
@@ -118,11 +124,15 @@ pub fn run(args: Args) -> Outcome {
         if !args.json && count > 1 {
             println!("{}message {} of {count}", if at > 0 { "\n" } else { "" }, at + 1);
         }
+        let bytes = frame.clone();
         match iso_codec::decode(&spec, frame) {
             Ok(message) => print(&message, None, &options, args.json)?,
             Err(error) => {
                 failed += 1;
                 print_failed(&error, &options, args.json)?;
+                if !args.json {
+                    print!("{}", dump::around(&bytes, &error, args.clear));
+                }
                 let which = if count > 1 { format!(", message {}", at + 1) } else { String::new() };
                 let line = Failure::no(format!("{name}{which}: {error}; check the bytes, --spec and --framing"));
                 let _ = writeln!(std::io::stderr(), "error: {line}");
@@ -158,19 +168,138 @@ fn print(message: &Message, error: Option<String>, options: &DescribeOptions, js
     Ok(())
 }
 
-fn print_json(told: &Told<'_>) -> Result<(), Failure> {
+fn print_json(told: &impl Serialize) -> Result<(), Failure> {
     let line = serde_json::to_string(told)
         .map_err(|error| Failure::no(format!("the description cannot be written as JSON ({error})")))?;
     println!("{line}");
     Ok(())
 }
 
+/// Says on stderr that card data is shown, when it is.
+pub(super) fn warn_of_clear(clear: bool) {
+    if clear {
+        // Nothing can be done when stderr is gone; the values were asked for.
+        let _ = writeln!(std::io::stderr(), "warning: --clear shows real card data; do not keep this output");
+    }
+}
+
+/// Explains the messages of a capture, stream by stream. Framing is `len2be` unless it is given.
+fn capture(spec: &Arc<Spec>, name: &str, input: &[u8], args: &Args) -> Outcome {
+    let framing = args.framing.framing().unwrap_or_default();
+    let found = packets::read(input).map_err(|error| Failure::no(format!("{name}: {error}")))?;
+    let options = DescribeOptions { clear: args.clear };
+    let (mut decoded, mut failed) = (0usize, 0usize);
+    for run in streams::runs(&found, input) {
+        if args.port.is_some_and(|port| run.from.port() != port && run.to.port() != port) {
+            continue;
+        }
+        if run.lost > 0 && !args.json {
+            println!("{} > {}: the capture lacks {} bytes here\n", run.from, run.to, run.lost);
+        }
+        let (places, rest) = cut(framing, &run.bytes);
+        for place in places {
+            let mark = run.mark(place.frame);
+            let packet = mark.map_or(0, |mark| mark.packet);
+            let at = mark.and_then(|mark| mark.time).map(|at| at.to_string());
+            if !args.json {
+                println!(
+                    "{}packet {packet}  {} > {}",
+                    at.as_ref().map_or(String::new(), |at| format!("{at}  ")),
+                    run.from,
+                    run.to
+                );
+            }
+            let bytes = crate::capture::message(&run.bytes, place);
+            let (message, error) = match iso_codec::decode(spec, bytes.clone()) {
+                Ok(message) => (Some(message), None),
+                Err(error) => (error.partial.as_deref().cloned(), Some(error)),
+            };
+            let described = message.as_ref().map(|message| describe(message, &options));
+            let said = error.as_ref().map(ToString::to_string);
+            if args.json {
+                let (from, to) = (run.from.to_string(), run.to.to_string());
+                let told = Told { described: described.as_ref(), error: said };
+                print_json(&Captured { packet, at, from, to, told })?;
+            } else {
+                if let Some(described) = &described {
+                    println!("{}", described.to_text());
+                }
+                if let Some(error) = &error {
+                    print!("{}", dump::around(&bytes, error, args.clear));
+                }
+                println!();
+            }
+            match error {
+                None => decoded += 1,
+                Some(error) => {
+                    failed += 1;
+                    let line = Failure::no(format!("{name}, packet {packet}: {error}; check --spec and --framing"));
+                    let _ = writeln!(std::io::stderr(), "error: {line}");
+                }
+            }
+        }
+        match rest {
+            Rest::Nothing => {}
+            Rest::Cut { at, lacks } => {
+                let packet = run.mark(at).map_or(0, |mark| mark.packet);
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "note: the frame that begins in packet {packet} lacks {lacks} bytes: the capture ends, or --framing is another (`doctor` tells)"
+                );
+            }
+            Rest::Lost { at, why } => {
+                failed += 1;
+                let packet = run.mark(at).map_or(0, |mark| mark.packet);
+                let line =
+                    Failure::no(format!("{name}, packet {packet}: {why}; check --framing and --port, or ask `doctor`"));
+                let _ = writeln!(std::io::stderr(), "error: {line}");
+            }
+        }
+    }
+    if decoded + failed == 0 {
+        return Err(Failure::no(format!(
+            "{name}: no message in its {} packets; check --port and --framing",
+            found.count
+        )));
+    }
+    Ok(ExitCode::from(if failed > 0 { EXIT_NO } else { 0 }))
+}
+
+/// A message of a capture as JSON: which packet brought its first byte, and who sent it to whom.
+#[derive(Serialize)]
+struct Captured<'a> {
+    packet: usize,
+    at: Option<String>,
+    from: String,
+    to: String,
+    #[serde(flatten)]
+    told: Told<'a>,
+}
+
 /// Cuts the input into messages.
-fn frames(spec: &Arc<Spec>, name: &str, input: Vec<u8>, args: &Args) -> Result<Vec<Bytes>, Failure> {
-    let framing = args.framing.framing();
-    let mut pieces = match args.format {
+pub(super) fn frames(
+    spec: &Arc<Spec>,
+    name: &str,
+    input: Vec<u8>,
+    format: Format,
+    framing: Option<Framing>,
+) -> Result<Vec<Bytes>, Failure> {
+    let mut pieces = match format {
         Format::Raw => vec![input],
         Format::Hex => hex_lines(name, &input)?,
+        Format::Pcap => {
+            let found = packets::read(&input).map_err(|error| Failure::no(format!("{name}: {error}")))?;
+            let runs = streams::runs(&found, &input);
+            let framing = framing.unwrap_or_default();
+            let messages = |run: &streams::Run| {
+                cut(framing, &run.bytes)
+                    .0
+                    .into_iter()
+                    .map(|place| crate::capture::message(&run.bytes, place))
+                    .collect::<Vec<_>>()
+            };
+            return Ok(runs.iter().flat_map(messages).collect());
+        }
     };
     pieces.retain(|piece| !piece.is_empty());
     if pieces.is_empty() {
@@ -189,7 +318,8 @@ fn frames(spec: &Arc<Spec>, name: &str, input: Vec<u8>, args: &Args) -> Result<V
     Ok(pieces.into_iter().map(Bytes::from).collect())
 }
 
-fn hex_lines(name: &str, input: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
+/// The bytes of each line of hexadecimal text.
+pub(super) fn hex_lines(name: &str, input: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
     let mut lines = Vec::new();
     for (at, line) in input.split(|byte| *byte == b'\n').enumerate() {
         if line.trim_ascii_start().starts_with(b"#") {
@@ -222,24 +352,12 @@ fn hex_lines(name: &str, input: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
 }
 
 fn unframe(name: &str, framing: Framing, stream: &Bytes) -> Result<Vec<Bytes>, Failure> {
-    let mut frames = Vec::new();
-    let mut at = 0;
-    while at < stream.len() {
-        let rest = stream.slice(at..);
-        match framing.next(&rest, usize::from(u16::MAX)) {
-            Ok(Step::Frame { start, end }) => {
-                frames.push(rest.slice(start..end));
-                at += end;
-            }
-            Ok(Step::Need(more)) => {
-                return Err(Failure::no(format!(
-                    "{name}: the frame at offset {at} lacks {more} bytes; check --framing or the end of the input"
-                )));
-            }
-            Err(error) => {
-                return Err(Failure::no(format!("{name}: at offset {at} {error}; check --framing")));
-            }
-        }
+    let (places, rest) = cut(framing, stream);
+    match rest {
+        Rest::Nothing => Ok(places.into_iter().map(|place| crate::capture::message(stream, place)).collect()),
+        Rest::Cut { at, lacks } => Err(Failure::no(format!(
+            "{name}: the frame at offset {at} lacks {lacks} bytes; check --framing or the end of the input"
+        ))),
+        Rest::Lost { at, why } => Err(Failure::no(format!("{name}: at offset {at} {why}; check --framing"))),
     }
-    Ok(frames)
 }

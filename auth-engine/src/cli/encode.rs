@@ -65,6 +65,7 @@ pub fn run(args: Args) -> Outcome {
         let mut bytes = prefix(framing, message.len()).map_err(wrong)?;
         bytes.extend_from_slice(&message);
         match args.format {
+            Format::Pcap => return Err(Failure::usage("a capture cannot be written; use --format hex or raw")),
             Format::Raw => out.extend_from_slice(&bytes),
             Format::Hex => {
                 let mut line = String::with_capacity(bytes.len() * 2 + 1);

@@ -1,7 +1,7 @@
 //! `auth-engine journal inspect`: what stands in a journal, for people: segments and how full they are, blocks, events
 //! in one line each. Works on a damaged journal as far as it reads. It must never tell a card number or a secret.
 
-use std::io::{BufWriter, IsTerminal as _, StdoutLock, Write};
+use std::io::{BufWriter, StdoutLock, Write};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 
@@ -68,14 +68,6 @@ pub fn run(args: &Args) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn table(header: &[&str]) -> comfy_table::Table {
-    let mut table = comfy_table::Table::new();
-    let terminal = std::io::stdout().is_terminal();
-    table.load_preset(if terminal { comfy_table::presets::UTF8_FULL_CONDENSED } else { comfy_table::presets::NOTHING });
-    table.set_header(header.iter().copied());
-    table
-}
-
 /// Prints; a reader that went away does not change anything.
 fn print(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
@@ -83,7 +75,7 @@ fn print(text: impl std::fmt::Display) {
 
 fn segments(directory: &Directory) -> Result<Walked, Failure> {
     let walked = walk(&*directory.disk, &directory.dir, &mut |_| Ok(ControlFlow::Continue(()))).map_err(failure)?;
-    let mut table = table(&["segment", "events", "blocks", "from", "to", "epochs", "used", "payload", "state"]);
+    let mut table = super::table(&["segment", "events", "blocks", "from", "to", "epochs", "used", "payload", "state"]);
     for segment in &walked.segments {
         let moment = |at: Option<i64>| at.map(|at| Timestamp(at).rfc3339()).unwrap_or_default();
         let events = if segment.blocks == 0 {
@@ -115,7 +107,7 @@ fn segments(directory: &Directory) -> Result<Walked, Failure> {
 }
 
 fn blocks(directory: &Directory, number: u32) -> Result<Walked, Failure> {
-    let mut table = table(&["offset", "pages", "events", "epoch", "first at", "payload", "hash"]);
+    let mut table = super::table(&["offset", "pages", "events", "epoch", "first at", "payload", "hash"]);
     let walked = walk(&*directory.disk, &directory.dir, &mut |block| {
         if block.segment() == number {
             table.add_row([

@@ -8,6 +8,8 @@ pub mod cut;
 mod decisions;
 pub mod decode;
 pub mod demo;
+pub mod diff;
+pub mod doctor;
 pub mod encode;
 mod events;
 pub mod explain;
@@ -17,6 +19,7 @@ pub mod journal;
 pub mod keys;
 pub mod late;
 pub mod prove;
+pub mod redact;
 pub mod replay;
 pub mod serve;
 pub mod simulate;
@@ -125,6 +128,12 @@ enum Command {
     Decode(decode::Args),
     /// Turn the JSON of `decode --clear --json` back into a message, byte-exact
     Encode(encode::Args),
+    /// Compare two messages element by element
+    Diff(diff::Args),
+    /// Make a capture shareable: card numbers replaced, tracks, PINs and codes blanked
+    Redact(redact::Args),
+    /// Say which framing and which spec these bytes are, ranked
+    Doctor(doctor::Args),
     /// List, show and check message specs
     Spec(spec::Args),
     /// Play a counterpart of the engine, such as a partner
@@ -188,6 +197,9 @@ fn run(command: Command) -> Outcome {
         Command::Demo(args) => demo::run(args),
         Command::Decode(args) => decode::run(args),
         Command::Encode(args) => encode::run(args),
+        Command::Diff(args) => diff::run(args),
+        Command::Redact(args) => redact::run(args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Spec(args) => spec::run(args),
         Command::Simulate(args) => simulate::run(args),
         Command::Keys(args) => keys::run(args),
@@ -203,6 +215,16 @@ pub fn say(line: impl fmt::Display) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}");
     let _ = out.flush();
+}
+
+/// An empty table with these heads: ruled on a terminal, plain elsewhere.
+fn table(header: &[&str]) -> comfy_table::Table {
+    use std::io::IsTerminal as _;
+    let mut table = comfy_table::Table::new();
+    let ruled = io::stdout().is_terminal();
+    table.load_preset(if ruled { comfy_table::presets::UTF8_FULL_CONDENSED } else { comfy_table::presets::NOTHING });
+    table.set_header(header);
+    table
 }
 
 /// `println!` panics when the reader of a pipe went away (`auth-engine spec list | head -1`). That is no fault
