@@ -102,6 +102,10 @@ advisories() {
   "$deny" --locked check --hide-inclusion-graph advisories || verdict=WARNING
 }
 
+install_tshark() {
+  DEBIAN_FRONTEND=noninteractive timeout 300 apt-get install -y --no-install-recommends tshark >/dev/null 2>&1
+}
+
 demo_once() {
   cargo run --release --locked -- demo --once
 }
@@ -115,6 +119,11 @@ if [ -n "$quick" ]; then exit 0; fi
 step 'documentation, warnings are errors' documentation
 step 'demo --once' demo_once
 step 'interop: scripts/interop.sh' scripts/interop.sh
+if command -v tshark >/dev/null || { [ "$(id -u)" -eq 0 ] && install_tshark; }; then
+  step 'dissectors under tshark: scripts/dissector.sh' scripts/dissector.sh
+else
+  skip 'dissectors under tshark' 'tshark is not installed and cannot be: apt install tshark'
+fi
 step 'simulation: scripts/simulate.sh 900' scripts/simulate.sh 900
 step 'crash: scripts/crash.sh 8' scripts/crash.sh 8
 step 'corruption: scripts/corrupt.sh, one byte in 31' scripts/corrupt.sh --stride 31 --sample 100

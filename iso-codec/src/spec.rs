@@ -349,6 +349,11 @@ impl Spec {
         self.fields.iter()
     }
 
+    /// Bytes on the wire of a fixed element's content, or the most of a variable one's; the prefix not counted.
+    pub fn wire_size(&self, n: u8) -> Option<usize> {
+        self.plan(n).map(|plan| usize::from(plan.size))
+    }
+
     #[inline]
     pub(crate) fn plan(&self, n: u8) -> Option<&FieldPlan> {
         self.plans.get(usize::from(n))?.as_ref()

@@ -9,6 +9,7 @@ mod decisions;
 pub mod decode;
 pub mod demo;
 pub mod diff;
+mod dissector;
 pub mod doctor;
 pub mod encode;
 mod events;

@@ -1,7 +1,8 @@
 //! `auth-engine spec`: list, show and check message specs; and the one way in which every command finds a spec by name
 //! or path. It must never hold a rule about messages: `iso-codec` has them.
 
-use super::{Failure, Outcome};
+use super::decode::FramingArgs;
+use super::{Failure, Outcome, dissector};
 use iso_codec::{FieldSpec, Layout, PartLength, Secret, Spec};
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 /// Arguments of `auth-engine spec`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  auth-engine spec list\n  auth-engine spec show mastercard\n  auth-engine spec show mastercard --toml > own.toml\n  auth-engine spec check own.toml\n  auth-engine spec import packager.xml --report lost.txt > own.toml"
+    after_help = "Example:\n  auth-engine spec list\n  auth-engine spec show mastercard\n  auth-engine spec show mastercard --toml > own.toml\n  auth-engine spec check own.toml\n  auth-engine spec import packager.xml --report lost.txt > own.toml\n  auth-engine spec dissector mastercard > mastercard.lua"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -52,6 +53,20 @@ enum Command {
     Import(super::spec_import::ImportArgs),
     /// A spec as a jPOS packager (XML) or a moov spec (JSON); exit 1 when something is lost
     Export(super::spec_import::ExportArgs),
+    /// A Wireshark dissector (Lua) made from a spec
+    #[command(
+        after_help = "Example:\n  auth-engine spec dissector mastercard --tcp-port 8583 > mastercard.lua\n  tshark -X lua_script:mastercard.lua -r link.pcap -V"
+    )]
+    Dissector {
+        /// A built-in name or a file
+        #[arg(value_name = "NAME|FILE")]
+        spec: String,
+        /// The link's TCP port; a preference in Wireshark as well
+        #[arg(long, value_name = "P", default_value_t = 8583)]
+        tcp_port: u16,
+        #[command(flatten)]
+        framing: FramingArgs,
+    },
 }
 
 /// Runs the command.
@@ -64,6 +79,11 @@ pub fn run(args: Args) -> Outcome {
         Command::Show { spec, json, toml } => show(&spec, json, toml),
         Command::Import(args) => super::spec_import::import(&args),
         Command::Export(args) => super::spec_import::export(&args),
+        Command::Dissector { spec, tcp_port, framing } => {
+            let spec = load_spec(&spec)?;
+            print!("{}", dissector::lua(&spec, framing.framing().unwrap_or_default(), tcp_port));
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Check { file } => {
             let text = read_spec_file(&file)?;
             let spec = Spec::from_toml(&text).map_err(|error| Failure::no(format!("spec {file}: {error}")))?;
