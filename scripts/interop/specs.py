@@ -32,16 +32,17 @@ def _field(form, charset, binary_as_hex):
     }
 
 
-def _spec(elements, charset, binary_as_hex):
+def spec(elements, charset, binary_as_hex):
+    """A spec of pyiso8583 with these elements."""
     bitmap = _field("b 8", charset, binary_as_hex)
     nothing = {"data_enc": charset, "len_enc": charset, "len_type": 0, "max_len": 0, "desc": "header"}
-    spec = {"h": nothing, "t": _field("n 4", charset, False), "p": bitmap, "1": bitmap}
+    made = {"h": nothing, "t": _field("n 4", charset, False), "p": bitmap, "1": bitmap}
     for number in range(2, 129):
-        spec[str(number)] = _field(elements.get(number, "ans ...999"), charset, binary_as_hex)
-    return spec
+        made[str(number)] = _field(elements.get(number, "ans ...999"), charset, binary_as_hex)
+    return made
 
 
 # Text in EBCDIC code page 500, bitmaps and binary elements as bytes.
-MASTERCARD = _spec(ELEMENTS, "cp500", False)
+MASTERCARD = spec(ELEMENTS, "cp500", False)
 # Text in ASCII, bitmaps and binary elements as hexadecimal characters.
-ISO1987_ASCII = _spec({**ELEMENTS, **STANDARD}, "ascii", True)
+ISO1987_ASCII = spec({**ELEMENTS, **STANDARD}, "ascii", True)

@@ -179,7 +179,9 @@ impl Funding {
             // 91: the partner was too slow, or the engine was killed while it asked.
             Funding::WebhookPool | Funding::Choice => match mcc {
                 MCC_DECLINED => matches!(code, "57" | "91"),
-                MCC_LATE => code == "91",
+                // 00 where the engine, or the partner's own clock, was held up past the 20 ms that it is late by: of
+                // an answer and a deadline that are both there the answer goes first.
+                MCC_LATE => matches!(code, "00" | "91"),
                 _ => matches!(code, "00" | "91"),
             },
         }
