@@ -157,7 +157,7 @@ fn a_shared_capture_decodes_alike_and_holds_no_secret() {
     let pseudonym = number(&shared, 0);
     assert_eq!(pseudonym, number(&shared, 1), "equal numbers stay equal");
     assert!(pseudonym.starts_with("53511012") && pseudonym.ends_with("4242") && pseudonym.len() == 16);
-    assert_eq!(luhn(&pseudonym), luhn(PAN));
+    assert!(pseudonym != PAN && luhn(&pseudonym) == luhn(PAN));
     assert_eq!(clear[0]["fields"]["4"], shared[0]["fields"]["4"]);
     let sub = |lines: &[serde_json::Value], id: &str| {
         let items = lines[0]["fields"]["48"]["value"].as_array().expect("sub-elements").clone();

@@ -151,10 +151,18 @@ impl Redactor {
         out
     }
 
-    /// Another card number with the digits that a masked one shows, valid by its check digit when the first was.
+    /// Another card number with the digits that a masked one shows, valid by its check digit where the first is.
     fn pseudonym(&self, number: &str) -> String {
+        // Drawn again should it be the number itself.
+        (0u8..=u8::MAX).map(|turn| self.drawn(number, turn)).find(|drawn| drawn != number).unwrap_or_else(|| {
+            // Nothing of it is hidden: too short to be a card number, so that nothing of it is kept.
+            "0".repeat(number.len())
+        })
+    }
+
+    fn drawn(&self, number: &str, turn: u8) -> String {
         let shown = mask_digits(number.as_bytes());
-        let hash = blake3::keyed_hash(&self.key, number.as_bytes());
+        let hash = blake3::Hasher::new_keyed(&self.key).update(&[turn]).update(number.as_bytes()).finalize();
         let mut digits: Vec<u8> = number.bytes().collect();
         let hidden: Vec<usize> = shown.bytes().enumerate().filter(|(_, ch)| *ch == b'*').map(|(at, _)| at).collect();
         for (at, byte) in hidden.iter().zip(hash.as_bytes()) {
@@ -163,13 +171,14 @@ impl Redactor {
             }
         }
         let valid = |digits: &[u8]| Pan::from_ascii(digits).is_some_and(|pan| pan.luhn_valid());
-        if let Some(last) = hidden.last().copied().filter(|_| valid(number.as_bytes())) {
-            for digit in b'0'..=b'9' {
-                if let Some(slot) = digits.get_mut(last) {
-                    *slot = digit;
-                }
-                if valid(&digits) {
+        let wanted = valid(number.as_bytes());
+        if let Some(last) = hidden.last().copied() {
+            for _ in 0..10 {
+                if valid(&digits) == wanted {
                     break;
+                }
+                if let Some(digit) = digits.get_mut(last) {
+                    *digit = if *digit == b'9' { b'0' } else { *digit + 1 };
                 }
             }
         }
