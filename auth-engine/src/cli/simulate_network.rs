@@ -28,7 +28,7 @@ const LARGEST: u64 = 64 * 1024 * 1024;
     after_help = "Example:\n  auth-engine simulate network fixtures/scenarios/*.toml      against a sandbox on the default ports\n  auth-engine simulate network day.toml --connect 127.0.0.1:9583 --seed 7 --record day.hex\n  auth-engine simulate network day.hex                         the recorded messages once more\n\nThe form of a scenario: docs/network-simulator.md. Exit codes: 0 all as expected; 1 an expectation was not met; 2 a scenario does not read."
 )]
 pub struct Args {
-    /// Scenario files (.toml), or captures: lines of `>` (network) or `<` (engine) and hexadecimal
+    /// Scenario files (.toml), or captures: of packets (pcap, pcapng), or lines of `>` (network) or `<` (engine) and hexadecimal
     #[arg(value_name = "SCENARIO", required = true)]
     files: Vec<PathBuf>,
     /// Where the engine listens: for every first link, or NAME=ADDRESS for that link; repeatable
@@ -122,8 +122,9 @@ fn load(path: &Path, args: &Args) -> Result<Scenario, Failure> {
     if length > LARGEST {
         return Err(Failure::usage(format!("{place}: larger than {LARGEST} bytes")));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("{place}: {error}")))?;
+    let file = std::fs::read(path).map_err(|error| Failure::usage(format!("{place}: {error}")))?;
     let mut scenario = if scenario::is_scenario(path) {
+        let text = String::from_utf8(file).map_err(|_| Failure::usage(format!("{place}: not UTF-8")))?;
         scenario::read(&text).map_err(refuse)?
     } else {
         let width = Width::parse(&args.framing)
@@ -136,7 +137,7 @@ fn load(path: &Path, args: &Args) -> Result<Scenario, Failure> {
             header: Vec::new(),
         };
         let name = path.file_stem().map_or("capture".into(), |stem| stem.to_string_lossy());
-        replayed(&text, &name, link).map_err(refuse)?
+        replayed(&file, &name, link).map_err(refuse)?
     };
     for wanted in &args.connect {
         let (name, address) = wanted.split_once('=').map_or((None, wanted.as_str()), |(name, at)| (Some(name), at));

@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use etherparse::PacketBuilder;
+
 use super::support::engine::Process;
 use super::support::{Engine, Setup};
 
@@ -54,6 +56,69 @@ fn the_scenarios_of_the_repo_hold_and_can_be_played_again() {
     let failures: Vec<&str> = stdout.lines().filter(|line| line.contains(": DE")).collect();
     assert_eq!(failures.len(), 2, "the tap and its repeat: {stdout}");
     assert!(failures.iter().all(|line| line.ends_with("DE39: expected \"00\", got \"05\"")), "{failures:?}");
+}
+
+/// A pcap file of frames between a network's port and 8583, none of the connections' beginnings in it.
+fn pcap(frames: &[(Vec<u8>, bool)]) -> Vec<u8> {
+    let mut file = Vec::new();
+    for word in [0xA1B2_C3D4_u32, 0x0004_0002, 0, 0, 65_535, 1] {
+        file.extend_from_slice(&word.to_le_bytes());
+    }
+    for (message, from_network) in frames {
+        let mut payload = u16::try_from(message.len()).expect("short").to_be_bytes().to_vec();
+        payload.extend_from_slice(message);
+        let ((from, source), (to, destination)) = match from_network {
+            true => (([10, 0, 0, 1], 40_000), ([10, 0, 0, 2], 8583)),
+            false => (([10, 0, 0, 2], 8583), ([10, 0, 0, 1], 40_000)),
+        };
+        let builder = PacketBuilder::ethernet2([1; 6], [2; 6]).ipv4(from, to, 64).tcp(source, destination, 7, 1024);
+        let mut packet = Vec::new();
+        builder.write(&mut packet, &payload).expect("a packet");
+        let size = u32::try_from(packet.len()).expect("short");
+        for word in [1_700_000_000, 0, size, size] {
+            file.extend_from_slice(&word.to_le_bytes());
+        }
+        file.extend_from_slice(&packet);
+    }
+    file
+}
+
+#[test]
+fn a_capture_of_packets_is_played_again() {
+    let engine = Engine::start(Setup::default());
+    let folder = tempfile::tempdir().expect("a folder");
+    let (echo, text, packets) =
+        (folder.path().join("echo.toml"), folder.path().join("echo.hex"), folder.path().join("echo.pcap"));
+    let scenario = r#"
+name = "echo"
+[[link]]
+name = "network"
+connect = "127.0.0.1:1"
+[template.echo]
+mti = "0800"
+fields = { 7 = "{now}", 11 = "{stan}", 33 = "200000", 63 = "MCC{stan}", 70 = "270" }
+[[step]]
+send = "echo"
+expect = { fields = { 39 = "00" } }
+"#;
+    std::fs::write(&echo, scenario).expect("written");
+    let (code, stdout, stderr) = play(&engine, &[&echo], &["--record", text.to_str().expect("a plain path")]);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    let recorded = std::fs::read_to_string(&text).expect("a capture");
+    let frames: Vec<(Vec<u8>, bool)> = recorded
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| {
+            let (_, hex) = line.split_once("] ").expect("a message");
+            let bytes = (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[at * 2..at * 2 + 2], 16).expect("hex"));
+            (bytes.collect(), line.starts_with('>'))
+        })
+        .collect();
+    assert_eq!(frames.len(), 2, "{recorded}");
+    std::fs::write(&packets, pcap(&frames)).expect("written");
+    let (code, stdout, stderr) = play(&engine, &[&packets], &["--json"]);
+    let told: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
+    assert_eq!((code, told["scenarios"][0]["steps"][0]["received"].as_u64()), (Some(0), Some(1)), "{told}{stderr}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Captures as text: one message a line, `>` from the network, `<` from the engine, then its bytes in hexadecimal without
-//! the frame's length. Written while a scenario is played, and read back as one. Holds card numbers in clear.
+//! the frame's length. Written while a scenario is played, and read back as one, as captures of packets are. Holds card
+//! numbers in clear.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -8,10 +9,12 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
 use iso_codec::{Message, decode};
 
 use super::compare::same_exchange;
 use super::scenario::{Act, Check, Expect, Fault, Link, Scenario, Step, Unreadable, bytes_of};
+use crate::capture::{self, packets, streams};
 
 /// How long a reply of a replayed capture is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -61,35 +64,16 @@ impl Recorder {
     }
 }
 
-/// Reads a capture as a scenario over one link: what the network sent is sent again, and each reply must have the type
-/// and the DE39 that it had.
+/// A message of a capture: which way it went, its bytes, and what they say if they read.
+type Line = (Direction, Bytes, Option<Message>);
+
+/// Reads a capture, of packets or of text, as a scenario over one link: what the network sent is sent again, and each
+/// reply must have the type and the DE39 that it had.
 ///
 /// # Errors
-/// Line and reason.
-pub fn replayed(text: &str, name: &str, link: Link) -> Result<Scenario, Unreadable> {
-    let mut lines: Vec<(Direction, Vec<u8>, Option<Message>)> = Vec::new();
-    for (number, line) in (1..).zip(text.lines()) {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let refuse = |reason: String| Unreadable { line: number, reason };
-        let (direction, rest) = match (line.strip_prefix('>'), line.strip_prefix('<')) {
-            (Some(rest), _) => (Direction::Out, rest),
-            (_, Some(rest)) => (Direction::In, rest),
-            _ => return Err(refuse("a line begins with `>` (network) or `<` (engine), then hexadecimal".to_owned())),
-        };
-        let hex = match rest.trim_start().strip_prefix('[') {
-            Some(named) => named.split_once(']').map_or("", |(_, hex)| hex),
-            None => rest,
-        };
-        let bytes = bytes_of(hex).map_err(refuse)?;
-        if bytes.is_empty() || lines.len() == MOST_LINES {
-            return Err(refuse(format!("a message of no bytes, or more than {MOST_LINES} messages")));
-        }
-        let message = decode(&link.spec, bytes.clone().into()).ok();
-        lines.push((direction, bytes, message));
-    }
+/// Line, where there is one, and reason.
+pub fn replayed(file: &[u8], name: &str, link: Link) -> Result<Scenario, Unreadable> {
+    let lines = if packets::is_capture(file) { of_packets(file, &link)? } else { of_text(file, &link)? };
     let mut claimed = vec![false; lines.len()];
     let mut steps = Vec::new();
     for (at, (direction, bytes, message)) in lines.iter().enumerate() {
@@ -106,7 +90,7 @@ pub fn replayed(text: &str, name: &str, link: Link) -> Result<Scenario, Unreadab
                 }
                 let what = message.as_ref().map_or("bytes".to_owned(), |message| message.mti().to_string());
                 let expect = reply.map(|(_, reply)| as_then(reply));
-                steps.push(step(format!("{} {what}", at + 1), Act::Message(bytes.clone()), expect));
+                steps.push(step(format!("{} {what}", at + 1), Act::Message(bytes.to_vec()), expect));
             }
             Direction::In => {
                 if let Some(message) = message.as_ref().filter(|message| !message.mti().is_response()) {
@@ -121,6 +105,68 @@ pub fn replayed(text: &str, name: &str, link: Link) -> Result<Scenario, Unreadab
     }
     let title = "a capture, played again".to_owned();
     Ok(Scenario { name: name.to_owned(), title, links: vec![link], setup: None, vars: BTreeMap::new(), steps })
+}
+
+fn of_text(file: &[u8], link: &Link) -> Result<Vec<Line>, Unreadable> {
+    let text = std::str::from_utf8(file)
+        .map_err(|_| Unreadable { line: 0, reason: "neither text nor a capture of packets".to_owned() })?;
+    let mut lines: Vec<Line> = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let refuse = |reason: String| Unreadable { line: number, reason };
+        let (direction, rest) = match (line.strip_prefix('>'), line.strip_prefix('<')) {
+            (Some(rest), _) => (Direction::Out, rest),
+            (_, Some(rest)) => (Direction::In, rest),
+            _ => return Err(refuse("a line begins with `>` (network) or `<` (engine), then hexadecimal".to_owned())),
+        };
+        let hex = match rest.trim_start().strip_prefix('[') {
+            Some(named) => named.split_once(']').map_or("", |(_, hex)| hex),
+            None => rest,
+        };
+        let bytes = Bytes::from(bytes_of(hex).map_err(refuse)?);
+        if bytes.is_empty() || lines.len() == MOST_LINES {
+            return Err(refuse(format!("a message of no bytes, or more than {MOST_LINES} messages")));
+        }
+        let message = decode(&link.spec, bytes.clone()).ok();
+        lines.push((direction, bytes, message));
+    }
+    Ok(lines)
+}
+
+/// Messages of a packet capture in the order of their packets. The engine is whom the first connection was opened to or,
+/// when the capture began later, who was sent the first request.
+fn of_packets(file: &[u8], link: &Link) -> Result<Vec<Line>, Unreadable> {
+    let refuse = |reason: String| Unreadable { line: 0, reason };
+    let found = packets::read(file).map_err(|error| refuse(error.to_string()))?;
+    let opened = found.segments.iter().find(|segment| segment.syn).map(|segment| segment.to);
+    let mut messages = Vec::new();
+    for run in streams::runs(&found, file) {
+        for place in capture::cut(link.framing, &run.bytes).0 {
+            let bytes = capture::message(&run.bytes, place);
+            let message = decode(&link.spec, bytes.clone()).ok();
+            let packet = run.mark(place.frame).map_or(0, |mark| mark.packet);
+            messages.push((packet, run.from, run.to, bytes, message));
+        }
+    }
+    messages.sort_by_key(|(packet, ..)| *packet);
+    if messages.len() > MOST_LINES {
+        return Err(refuse(format!("more than {MOST_LINES} messages")));
+    }
+    let asked = || {
+        let is_request = |message: &Message| !message.mti().is_response();
+        messages.iter().find(|(.., message)| message.as_ref().is_some_and(is_request)).map(|(_, _, to, ..)| *to)
+    };
+    let engine = opened.or_else(asked).ok_or_else(|| refuse("no request of the link's spec in it".to_owned()))?;
+    // Other hosts' traffic in the same file is none of this link's.
+    let on_link = messages.into_iter().filter_map(|(_, from, to, bytes, message)| match (from, to) {
+        (_, to) if to == engine => Some((Direction::Out, bytes, message)),
+        (from, _) if from == engine => Some((Direction::In, bytes, message)),
+        _ => None,
+    });
+    Ok(on_link.collect())
 }
 
 fn as_then(reply: &Message) -> Expect {
