@@ -177,3 +177,25 @@ fn what_does_not_read_is_one_line_with_its_place() {
         assert!(line.contains(expected) && line.trim_end().lines().count() == 1, "{content}: {line}");
     }
 }
+
+#[test]
+fn depth_has_an_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = |depth: usize| {
+        let open = r#"{"type":"Composite","prefix":"ASCII.LL","length":9,"subfields":{"1":"#;
+        let leaf = r#"{"type":"String","prefix":"ASCII.LL","length":9,"enc":"ASCII"}"#;
+        format!("{{\"fields\":{{\"2\":{}{leaf}{}}}}}", open.repeat(depth), "}}".repeat(depth))
+    };
+    let xml = |depth: usize| {
+        let open =
+            r#"<isofieldpackager id="2" length="9" class="IFA_LLCHAR" packager="GenericPackager" emitBitmap="false">"#;
+        format!("<isopackager>{}{}</isopackager>", open.repeat(depth), "</isofieldpackager>".repeat(depth))
+    };
+    let yaml = |depth: usize| format!("messages: {}{}", "[".repeat(depth), "]".repeat(depth));
+    for (name, content) in [("a.json", json(20_000)), ("a.xml", xml(20_000)), ("a.yaml", yaml(20_000))] {
+        let file = folder.path().join(name);
+        std::fs::write(&file, content).expect("written");
+        let output = run(&["spec", "import", file.to_str().expect("a plain path")]);
+        assert_eq!(output.status.code(), Some(2), "{name}: {:.300}", text(&output.stderr));
+    }
+}

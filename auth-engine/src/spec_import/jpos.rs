@@ -147,6 +147,9 @@ impl Reader<'_, '_> {
     }
 
     fn element(&mut self, node: Node<'_, '_>, place: &str) -> Result<Element, Unreadable> {
+        if super::too_deep(place) {
+            return Err(Unreadable::new(self.line(node), format!("{place} stands too deep; no spec needs that")));
+        }
         let max = self.attribute_length(node)?;
         let name = node.attribute("name").unwrap_or_default().trim();
         let name = if name.is_empty() { place } else { name };
@@ -307,6 +310,9 @@ impl Reader<'_, '_> {
             let place = format!("{place}.{number}");
             let line = self.line(child);
             let name = child.attribute("name").unwrap_or(&place).trim().to_owned();
+            if super::too_deep(&place) {
+                return Err(Unreadable::new(line, format!("{place} stands too deep; no spec needs that")));
+            }
             let Some(facts) = self.facts(child, &place) else { continue };
             let (Some(prefix), Some(Tag { length, code })) = (facts.prefix, facts.tag) else {
                 if number == 0 && facts.prefix.is_none() && self.attribute_length(child)? == 1 {

@@ -17,6 +17,14 @@ use model::{Code, Element, Layout, Length, Model};
 use report::{Loss, Report, Unreadable};
 use std::collections::BTreeMap;
 
+/// How deep composites stand in composites at most: twice what any spec has, and no stack's end.
+const DEEPEST: usize = 8;
+
+/// Whether a place such as `DE48.1.2` stands deeper than any spec needs.
+fn too_deep(place: &str) -> bool {
+    place.matches('.').count() > DEEPEST
+}
+
 /// A form that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Source {

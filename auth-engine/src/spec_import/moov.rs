@@ -150,6 +150,9 @@ impl<'a> Reader<'a, '_> {
     }
 
     fn element(&mut self, raw: &'a RawValue, place: &str) -> Result<Element, Unreadable> {
+        if super::too_deep(place) {
+            return Err(Unreadable::new(self.line(raw), format!("{place} stands too deep; no spec needs that")));
+        }
         let field = self.field(raw)?;
         let line = self.line(raw);
         let name = if field.description.is_empty() { place.to_owned() } else { field.description.clone() };

@@ -17,6 +17,8 @@ use crate::cli::spec::load_spec;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The most messages of one step.
 const MOST_REPEATS: u32 = 100_000;
+/// The most templates that one stands on.
+const MOST_BASES: usize = 16;
 /// The longest think time or wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
@@ -429,8 +431,8 @@ fn element(key: &str) -> Result<u8, String> {
 /// Templates may stand on each other, but not in a circle.
 fn template(all: &BTreeMap<String, Spanned<TemplateFile>>, name: &str, depth: usize) -> Result<Template, String> {
     let file = all.get(name).ok_or_else(|| format!("no [template.{name}]"))?.get_ref();
-    if depth > all.len() {
-        return Err(format!("template {name:?} stands on itself"));
+    if depth > MOST_BASES {
+        return Err(format!("template {name:?} stands on itself, or on more than {MOST_BASES} others"));
     }
     let mut fields = match &file.base {
         Some(base) => template(all, base, depth + 1)?.fields,

@@ -1,11 +1,11 @@
 //! A link's connection on the network's side: frames out with their faults, frames in. It must never look into a message.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs as _};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use iso_codec::{Framing, Step};
+use iso_codec::{Framing, FramingError, Step};
 
 use super::scenario::{Fault, Link, Opening};
 
@@ -61,7 +61,7 @@ impl Wire {
     fn stream(&mut self) -> io::Result<&mut TcpStream> {
         if self.stream.is_none() {
             let stream = match (&self.opening, &self.listener) {
-                (Opening::Connect(at), _) => TcpStream::connect(at.as_str())?,
+                (Opening::Connect(at), _) => connect(at)?,
                 (Opening::Listen(_), None) => return Err(ErrorKind::NotConnected.into()),
                 (Opening::Listen(at), Some(listener)) => accept(listener, at)?,
             };
@@ -124,17 +124,23 @@ impl Wire {
     pub fn next(&mut self, until: Instant) -> io::Result<Got> {
         let mut chunk = [0u8; 4096];
         loop {
-            let step = self.framing.next(&self.unread, MAX_FRAME);
-            match step.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))? {
-                Step::Frame { start, end } => {
+            match self.framing.next(&self.unread, MAX_FRAME) {
+                Ok(Step::Frame { start, end }) => {
                     let bytes = Bytes::copy_from_slice(self.unread.get(start..end).unwrap_or_default());
                     self.unread.drain(..end);
-                    if bytes.is_empty() {
-                        continue;
-                    }
                     return Ok(Got::Frame(bytes));
                 }
-                Step::Need(_) => {}
+                // A keep-alive.
+                Err(FramingError::ZeroLength) if self.framing.header_bytes == 0 => {
+                    let width = self.framing.width.bytes().min(self.unread.len());
+                    self.unread.drain(..width);
+                    continue;
+                }
+                Err(error) => {
+                    self.hang_up();
+                    return Err(io::Error::new(ErrorKind::InvalidData, error));
+                }
+                Ok(Step::Need(_)) => {}
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -160,6 +166,17 @@ impl Wire {
             }
         }
     }
+}
+
+fn connect(at: &str) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(ErrorKind::NotFound, format!("{at} has no address"));
+    for address in at.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 fn accept(listener: &TcpListener, at: &str) -> io::Result<TcpStream> {
