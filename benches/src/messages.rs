@@ -86,6 +86,18 @@ impl Messages {
         Ok((self.encode(&draft)?, own))
     }
 
+    /// An echo test: 0800 with DE70 270.
+    pub(crate) fn echo(&self) -> Result<Bytes, Fault> {
+        let own = self.fresh(0x0800, 0);
+        let mut draft = Draft::new(own.mti);
+        draft
+            .set_text(7, own.transmitted.as_str())
+            .set_digits(11, own.stan)
+            .set_text(33, FORWARDER)
+            .set_digits(70, 270);
+        self.encode(&draft)
+    }
+
     /// An advice of an approved purchase: 0120 or 0220, of its own or about a known tap.
     pub(crate) fn advice(
         &self,

@@ -3,6 +3,7 @@
 //! told beside each other; it must never call a figure good that was not taken in the same run as its counterpart.
 
 mod burst;
+mod crowd;
 mod flood;
 mod ground;
 mod honest;
@@ -67,6 +68,8 @@ enum Which {
     H26,
     /// A disk that stalls for five seconds
     H29,
+    /// 1,000 connections on one link, 100 of them malicious
+    Crowd,
     /// Three times what the engine can do, its journal slowed
     Overload,
     /// Three times what the engine can do, under a CPU quota
@@ -74,8 +77,8 @@ enum Which {
 }
 
 impl Which {
-    const ALL: [Which; 7] =
-        [Which::H05, Which::H07, Which::H20, Which::H26, Which::H29, Which::Overload, Which::OverloadCpu];
+    const ALL: [Which; 8] =
+        [Which::H05, Which::H07, Which::H20, Which::H26, Which::H29, Which::Crowd, Which::Overload, Which::OverloadCpu];
 
     fn name(self) -> &'static str {
         match self {
@@ -84,6 +87,7 @@ impl Which {
             Which::H20 => "h20 slow partners",
             Which::H26 => "h26 REST flood",
             Which::H29 => "h29 disk stall",
+            Which::Crowd => "1,000 connections, 100 malicious",
             Which::Overload => "overload, slowed journal",
             Which::OverloadCpu => "overload, CPU quota",
         }
@@ -169,6 +173,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Fault> {
             Which::H20 => slow_partners::run(terms),
             Which::H26 => rest_flood::run(terms),
             Which::H29 => stall::run(terms),
+            Which::Crowd => crowd::run(terms),
             Which::Overload => overload::journal(terms),
             Which::OverloadCpu => overload::processor(terms),
         }?;
