@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use auth_engine::config::{Config, Origin};
+use auth_engine::config::{Config, LinkConfig, Opening, Origin};
 
 /// A directory with one configuration file in it.
 struct Place {
@@ -50,6 +50,13 @@ fn check_env(file: &str, env: &[(&str, &str)], words: &[&str]) {
     );
 }
 
+fn listening(link: &LinkConfig) -> std::net::SocketAddr {
+    match link.opening {
+        Opening::Listen(address) => address,
+        Opening::Connect(_) => panic!("{} connects", link.name),
+    }
+}
+
 fn link(more: &str) -> String {
     format!("[[link]]\nname = \"mastercard\"\nlisten = \"127.0.0.1:8583\"\n{more}\n")
 }
@@ -58,7 +65,7 @@ fn link(more: &str) -> String {
 fn without_a_file_the_built_in_defaults_hold() {
     let config = Config::from_parts(None, &[], None).expect("valid");
     assert_eq!(config.links.len(), 1);
-    assert_eq!(config.links[0].listen.to_string(), "127.0.0.1:8583");
+    assert_eq!(listening(&config.links[0]).to_string(), "127.0.0.1:8583");
     assert_eq!(config.links[0].budget, Duration::from_secs(2));
     assert_eq!(config.links[0].max_frame, 8192);
     assert_eq!(config.rest.listen.to_string(), "127.0.0.1:8080");
@@ -149,7 +156,7 @@ fn flags_win_over_the_environment_and_the_environment_over_the_file() {
     let config = Config::from_parts(Some(&place.file()), &env, Some(Path::new("c"))).expect("valid");
     assert_eq!(config.data_dir, Path::new("c"));
     assert_eq!(config.rest.listen.port(), 2);
-    assert_eq!(config.links.iter().map(|link| link.listen.port()).collect::<Vec<_>>(), [3, 4]);
+    assert_eq!(config.links.iter().map(|link| listening(link).port()).collect::<Vec<_>>(), [3, 4]);
     assert_eq!(config.links[0].name, "mastercard", "what no variable names stays as the file says");
     assert_eq!(config.links[1].name, "second");
     assert_eq!(config.fx.max_position["EUR"].to_string(), "1000.50");
@@ -204,9 +211,12 @@ fn links_must_be_whole_unique_and_listening() {
     check("[[link]]\nname = \"a\"", &["link.0.listen", "missing"]);
     check("[[link]]\nlisten = \"127.0.0.1:1\"", &["link.0.name", "missing"]);
     check(
-        "[[link]]\nname = \"a\"\nconnect = \"host:1\"",
-        &["engine.toml: link.0.connect", "links that connect out come later"],
+        "[[link]]\nname = \"a\"\nlisten = \"127.0.0.1:1\"\nconnect = \"host:1\"",
+        &["engine.toml: link.0.connect", "beside `listen`", "keep one"],
     );
+    check("[[link]]\nname = \"a\"\nconnect = \"host\"", &["engine.toml: link.0.connect", "host and port"]);
+    check(&link("tpdu = true\n"), &["engine.toml: link.0.tpdu", "header_bytes = 5"]);
+    check(&link("echo_intervall = \"1s\"\n"), &["echo_intervall", "did you mean `link.0.echo_interval`"]);
     check("link = []", &["link", "[[link]]"]);
     check("[link]\nname = \"a\"", &["link", "[[link]]"]);
     check(&link("").repeat(2), &["link.1.name", "mastercard", "taken"]);

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use auth_engine::config::{Config, LinkConfig};
+use auth_engine::config::{Config, LinkConfig, Opening};
 use auth_engine::switch::{ConnId, Inbound, PollClock, Sink, Switch, SwitchHandle};
 use iso_codec::{Framing, Width};
 
@@ -115,7 +115,7 @@ impl Running {
 /// The defaults of a link, on a free port.
 fn link() -> LinkConfig {
     let mut link = Config::from_parts(None, &[], None).expect("defaults are valid").links.remove(0);
-    link.listen = "127.0.0.1:0".parse().expect("an address");
+    link.opening = Opening::Listen("127.0.0.1:0".parse().expect("an address"));
     link
 }
 
@@ -421,7 +421,7 @@ fn lengths_that_are_no_number_or_count_too_little_lose_the_framing() {
 fn an_address_in_use_is_told_with_the_way_out() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let mut config = link();
-    config.listen = taken.local_addr().expect("an address");
+    config.opening = Opening::Listen(taken.local_addr().expect("an address"));
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let error = runtime.block_on(Switch::bind(&[config])).expect_err("the address is taken");
     let failure = auth_engine::cli::Failure::from(error);
@@ -452,6 +452,26 @@ fn what_waited_while_the_thread_was_held_up_is_as_old_as_the_wait() {
     expect_bytes(&mut waiting, &framed(b"waited"));
     let waited = ages.recv_timeout(PATIENCE).expect("told");
     assert!(waited.since <= stall.handled, "the wait is missing: {waited:?} after {stall:?}");
+}
+
+#[test]
+fn a_connection_that_waited_to_be_accepted_brings_frames_as_old_as_the_wait() {
+    let (tell, ages) = mpsc::channel();
+    let (go, wait) = mpsc::channel();
+    let running = start_telling(link(), 1, Some((tell, wait)), false);
+    let mut stalling = greeted(&running, &ages);
+    stalling.write_all(&framed(b"stall")).expect("written");
+    let stall = ages.recv_timeout(PATIENCE).expect("told");
+    let mut waiting: Vec<_> = (0..3).map(|_| running.connect()).collect();
+    for stream in &mut waiting {
+        stream.write_all(&framed(b"waited")).expect("written");
+    }
+    go.send(()).expect("the sink waits");
+    for stream in &mut waiting {
+        expect_bytes(stream, &framed(b"waited"));
+        let waited = ages.recv_timeout(PATIENCE).expect("told");
+        assert!(waited.since <= stall.handled, "the wait is missing: {waited:?} after {stall:?}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use auth_engine::config::Config;
+use auth_engine::config::{Config, Opening};
 use auth_engine::switch::{ConnId, Inbound, PollClock, Sink, Switch};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
@@ -28,7 +28,7 @@ impl Sink for Opened {
 #[test]
 fn without_descriptors_peers_wait_and_are_served_later() {
     let mut link = Config::from_parts(None, &[], None).expect("defaults").links.remove(0);
-    link.listen = "127.0.0.1:0".parse().expect("an address");
+    link.opening = Opening::Listen("127.0.0.1:0".parse().expect("an address"));
     let (opened, was_opened) = mpsc::channel();
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {

@@ -120,6 +120,8 @@ impl Bench {
             budget_us: 2_000_000,
             require_sign_on: false,
             max_in_flight: usize::MAX,
+            sign_on: false,
+            answer_within_us: 2_000_000,
         };
         let settings = Settings {
             links: vec![link],

@@ -13,7 +13,7 @@ use crate::load::target::Target;
 use crate::load::watch::Watch;
 use crate::load::{self, Plan, Shape};
 use crate::result::{RunResult, Target as Asked};
-use auth_engine::config::Config;
+use auth_engine::config::{Config, Opening};
 use auth_engine::switch::{ConnId, Inbound, PollClock, Sink, Switch};
 use bytes::{Bytes, BytesMut};
 use iso_codec::{Builder, Elements, Message, Spec, decode};
@@ -190,7 +190,7 @@ pub(crate) fn serve(args: &ServerArgs) -> Result<ExitCode, Fault> {
 
 fn thread(data: &std::path::Path) -> Result<(), Fault> {
     let mut config = Config::load(None, Some(data)).map_err(|error| Fault::Engine(error.to_string()))?;
-    config.links.iter_mut().for_each(|link| link.listen = SocketAddr::from(([127, 0, 0, 1], 0)));
+    config.links.iter_mut().for_each(|link| link.opening = Opening::Listen(SocketAddr::from(([127, 0, 0, 1], 0))));
     let keys = KeySource::new(MasterKey::from_bytes([7; 32]), [9; 80]);
     let opened = Journal::open(Options::new(data.join("journal")), keys, &mut |_| Ok(()));
     let (mut journal, _) = opened.map_err(|error| Fault::Engine(error.to_string()))?;

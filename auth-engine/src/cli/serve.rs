@@ -45,6 +45,9 @@ pub fn run(args: Args) -> Outcome {
         for (name, addr) in &running.links {
             say(format_args!("link {name} listening on {addr}"));
         }
+        for (name, target) in &running.connects {
+            say(format_args!("link {name} connects to {target}"));
+        }
         say(format_args!("rest listening on http://{}", running.rest));
         if running.made_operator_key {
             say(format_args!("operator key written to {}", data::operator_key_file(&data_dir).display()));

@@ -13,10 +13,12 @@ use rust_decimal::Decimal;
 use super::keys::{self, Kind};
 use super::layers::{Leaf, Origin, place};
 use super::{
-    AuthorizationConfig, Config, ConfigError, FxConfig, IssuingConfig, JournalConfig, KeysConfig, LinkConfig,
+    AuthorizationConfig, Config, ConfigError, FxConfig, IssuingConfig, JournalConfig, KeysConfig, LinkConfig, Opening,
     PartnerConfig, Problem, RestConfig, Setting, SwitchConfig, TelemetryConfig, values,
 };
 
+/// Bytes of a TPDU: an id and two addresses of two bytes.
+const TPDU_BYTES: usize = 5;
 /// Smallest unit of the journal: its blocks start at multiples of it.
 const PAGE: u64 = 4096;
 
@@ -45,10 +47,6 @@ impl Reader {
         for (path, leaf) in &self.leaves {
             let pattern = keys::pattern(path);
             let at = place(path, &leaf.origin);
-            if let Some((_, text)) = keys::LATER.iter().find(|(name, _)| *name == pattern) {
-                self.problems.push(Problem::new(at, *text));
-                continue;
-            }
             let inside_amounts = path.strip_prefix("fx.max_position.").is_some_and(|rest| !rest.contains('.'));
             match keys::find(path) {
                 Some(key) if key.kind != Kind::Amounts => {}
@@ -95,6 +93,12 @@ impl Reader {
                 None
             }
         }
+    }
+
+    /// Sets what holds when nothing else sets a key whose default depends on other keys.
+    fn leaf_default(&mut self, path: &str, default: &str) {
+        let leaf = || Leaf { text: default.to_owned(), origin: Origin::Default };
+        self.leaves.entry(path.to_owned()).or_insert_with(leaf);
     }
 
     /// Notes a problem of a key where its value was set.
@@ -318,10 +322,13 @@ impl Reader {
                 if earlier.name == link.name {
                     self.object(&format!("link.{number}.name"), format!("{:?} is taken by another link", link.name));
                 }
-                if earlier.listen == link.listen && link.listen.port() != 0 {
+                if let (Opening::Listen(before), Opening::Listen(listen)) = (&earlier.opening, &link.opening)
+                    && before == listen
+                    && listen.port() != 0
+                {
                     self.object(
                         &format!("link.{number}.listen"),
-                        format!("{} is taken by link {:?}", link.listen, earlier.name),
+                        format!("{listen} is taken by link {:?}", earlier.name),
                     );
                 }
             }
@@ -334,16 +341,26 @@ impl Reader {
         whole.then_some(links)
     }
 
+    /// Who opens the connections: one of the two keys, not both.
+    fn opening(&mut self, listen: &str, connect: &str) -> Option<Opening> {
+        match (self.leaves.contains_key(listen), self.leaves.contains_key(connect)) {
+            (true, false) => self.address(listen).map(Opening::Listen),
+            (false, true) => self.read(connect, |text, _| Some(values::target(text))).map(Opening::Connect),
+            (true, true) => {
+                self.object(connect, "stands beside `listen`; a link does one of both: keep one");
+                None
+            }
+            (false, false) => {
+                self.object(listen, "is missing; set it, or `connect = \"host:port\"` to connect out");
+                None
+            }
+        }
+    }
+
     fn link(&mut self, number: usize, max_connections: Option<usize>, out_buffer: Option<usize>) -> Option<LinkConfig> {
         let at = |name: &str| format!("link.{number}.{name}");
         let name = self.text(&at("name"));
-        let connects = self.leaves.contains_key(&at("connect"));
-        let listen = if connects && !self.leaves.contains_key(&at("listen")) {
-            // Already refused with its own line; a missing `listen` would only distract from it.
-            None
-        } else {
-            self.address(&at("listen"))
-        };
+        let opening = self.opening(&at("listen"), &at("connect"));
         let spec = self.read(&at("spec"), |text, _| Some(spec_name(text)));
         let width = self.read(&at("framing"), |text, _| {
             let known = |word: &str| Width::parse(word).ok_or_else(|| format!("{word:?} is not known to the codec"));
@@ -351,8 +368,19 @@ impl Reader {
         });
         let inclusive = self.switch(&at("inclusive"));
         let header_bytes = self.count(&at("header_bytes"));
+        let tpdu = self.switch(&at("tpdu"));
+        if let (Some(true), Some(bytes)) = (tpdu, header_bytes)
+            && bytes != TPDU_BYTES
+        {
+            self.object(&at("tpdu"), format!("a TPDU has {TPDU_BYTES} bytes; set header_bytes = {TPDU_BYTES}"));
+        }
         let budget = self.span(&at("budget"));
         let require_sign_on = self.switch(&at("require_sign_on"));
+        let sign_on = self.switch(&at("sign_on"));
+        let connects = matches!(opening, Some(Opening::Connect(_)));
+        self.leaf_default(&at("echo_interval"), if connects { keys::ECHO_WHEN_CONNECTING } else { "0s" });
+        let echo_interval = self.span(&at("echo_interval"));
+        let echo_timeout = self.span(&at("echo_timeout"));
         let max_frame = self.count(&at("max_frame"));
         let max_in_flight = self.count(&at("max_in_flight"));
         let frame_timeout = self.span(&at("frame_timeout"));
@@ -371,11 +399,15 @@ impl Reader {
         }
         Some(LinkConfig {
             name,
-            listen: listen?,
+            opening: opening?,
             spec: spec?,
             framing: Framing { width: width?, inclusive: inclusive?, header_bytes: header_bytes? },
             budget: budget?,
+            tpdu: tpdu?,
             require_sign_on: require_sign_on?,
+            sign_on: sign_on?,
+            echo_interval: echo_interval.map(|span| (!span.is_zero()).then_some(span))?,
+            echo_timeout: echo_timeout?,
             max_frame: max_frame?,
             max_in_flight: max_in_flight?,
             frame_timeout: frame_timeout?,

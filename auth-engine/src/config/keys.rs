@@ -50,18 +50,24 @@ pub(super) const KEYS: &[Key] = &[
     key("data_dir", Kind::Text, "data"),
     key("sandbox", Kind::Switch, "true"),
     key("drain_timeout", Kind::Span(0, HOUR), "5s"),
-    // A link without a name or an address is no link: no default, but for the one that stands in when no
-    // file brings any.
+    // A link without a name or one of both addresses is no link: no default, but for the one that stands in
+    // when no file brings any.
     Key { name: "link.*.name", kind: Kind::Text, default: None },
     Key { name: "link.*.listen", kind: Kind::Address, default: None },
+    Key { name: "link.*.connect", kind: Kind::Text, default: None },
     key("link.*.spec", Kind::Text, "mastercard"),
     key("link.*.framing", Kind::Word(FRAMINGS), "len2be"),
     key("link.*.inclusive", Kind::Switch, "false"),
     key("link.*.header_bytes", Kind::Whole(0, 64), "0"),
+    key("link.*.tpdu", Kind::Switch, "false"),
     // 200 ms of the budget are kept back from the partner and under 50 ms nobody is asked: a budget of 250 ms
     // or less would refuse every tap.
     key("link.*.budget", Kind::Span(251, 60 * SECOND), "2s"),
     key("link.*.require_sign_on", Kind::Switch, "false"),
+    key("link.*.sign_on", Kind::Switch, "false"),
+    // Its default depends on who opens the connection.
+    Key { name: "link.*.echo_interval", kind: Kind::Span(0, DAY), default: None },
+    key("link.*.echo_timeout", Kind::Span(10, HOUR), "10s"),
     key("link.*.max_frame", Kind::Size(16, 16 * MIB), "8KiB"),
     key("link.*.max_in_flight", Kind::Whole(1, 1_000_000), "4096"),
     key("link.*.frame_timeout", Kind::Span(10, HOUR), "10s"),
@@ -88,9 +94,8 @@ pub(super) const KEYS: &[Key] = &[
     key("telemetry.traces", Kind::Whole(0, 16_000_000), "1000000"),
 ];
 
-/// Keys that a later version brings, with what to say until then.
-pub(super) const LATER: &[(&str, &str)] =
-    &[("link.*.connect", "links that connect out come later; use `listen` and let the network connect here")];
+/// How long nothing may come on a connection that we opened before it is asked for an echo.
+pub(super) const ECHO_WHEN_CONNECTING: &str = "60s";
 
 /// The link that stands in when no file brings one.
 pub(super) const DEFAULT_LINK: &[(&str, &str)] = &[("name", "mastercard"), ("listen", "127.0.0.1:8583")];

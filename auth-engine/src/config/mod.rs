@@ -60,16 +60,24 @@ pub struct Config {
 pub struct LinkConfig {
     /// Unique name; a label of metrics.
     pub name: String,
-    /// Where the network connects. Port 0 takes a free one.
-    pub listen: SocketAddr,
+    /// Who opens the connections.
+    pub opening: Opening,
     /// Name of an embedded message spec, or the path of a spec file.
     pub spec: String,
     /// How frames are delimited.
     pub framing: Framing,
     /// From frame in to reply out; more than 250 ms.
     pub budget: Duration,
+    /// The header is a TPDU: its two addresses change places in the reply.
+    pub tpdu: bool,
     /// Whether requests before a sign-on are refused.
     pub require_sign_on: bool,
+    /// Whether we sign on as soon as a connection is open, and off at a drain.
+    pub sign_on: bool,
+    /// After how long without a byte the peer is asked for an echo; never when there is none.
+    pub echo_interval: Option<Duration>,
+    /// How long the peer has to answer what we ask of it; then its connection is cut.
+    pub echo_timeout: Duration,
     /// Most bytes of one frame: header and message, without the length prefix.
     pub max_frame: usize,
     /// Most requests of this link that wait for their reply.
@@ -82,6 +90,42 @@ pub struct LinkConfig {
     pub max_connections: usize,
     /// Most bytes that wait for a peer that does not read (`[switch] out_buffer`).
     pub out_buffer: usize,
+}
+
+/// Who opens the connections of a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opening {
+    /// The network does; port 0 takes a free one.
+    Listen(SocketAddr),
+    /// We do, and again whenever the connection is lost.
+    Connect(Target),
+}
+
+/// Where a link connects to; the name is resolved at each attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// A name or an address, without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl Target {
+    /// A host and a port.
+    #[must_use]
+    pub fn new(host: &str, port: u16) -> Self {
+        Self { host: host.to_owned(), port }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
 }
 
 /// `[rest]`.

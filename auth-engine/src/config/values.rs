@@ -5,6 +5,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::Target;
+
 /// `true` or `false`.
 pub(super) fn switch(text: &str) -> Result<bool, String> {
     match text {
@@ -61,6 +63,24 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("{text:?} is not an IP address and port; write it like \"127.0.0.1:8583\""))
 }
 
+/// A host (name or address) and a port, to connect to. An IPv6 address stands in brackets.
+pub(super) fn target(text: &str) -> Result<Target, String> {
+    let wrong = || format!("{text:?} is not a host and port; write it like \"gateway.example:8583\"");
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let port: u16 = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let named = |host: &str| {
+        !host.is_empty()
+            && host.len() <= 253
+            && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    match bare {
+        Some(address) if address.parse::<std::net::Ipv6Addr>().is_ok() => Ok(Target::new(address, port)),
+        None if named(host) => Ok(Target::new(host, port)),
+        Some(_) | None => Err(wrong()),
+    }
+}
+
 /// One of the words; the nearest is suggested.
 pub(super) fn word<'a>(text: &str, words: &[&'a str]) -> Result<&'a str, String> {
     words.iter().find(|word| **word == text).copied().ok_or_else(|| {
@@ -93,6 +113,16 @@ mod tests {
         assert!(size("MiB", 0, u64::MAX).is_err());
         assert!(size("-1", 0, u64::MAX).is_err());
         assert!(size("8KiB", 0, 100).is_err());
+    }
+
+    #[test]
+    fn a_target_is_a_host_and_a_port() {
+        for good in ["127.0.0.1:8583", "gateway.example:1", "[::1]:65535"] {
+            assert_eq!(target(good).map(|target| target.to_string()), Ok(good.to_owned()));
+        }
+        for bad in ["", "host", "host:", ":1", "host:0", "host:65536", "::1:5", "[::1:5", "a b:1", "http://a:1"] {
+            assert!(target(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

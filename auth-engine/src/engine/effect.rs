@@ -74,6 +74,8 @@ pub enum Effect {
         /// The reply.
         reply: Bytes,
     },
+    /// Cut a connection whose peer does not answer.
+    Cut(ConnId),
     /// Ask a partner; leaves before the sync.
     Ask(Ask),
     /// Read an answer from the journal and hand it back by [`super::Engine::handle_rebuilt`].
@@ -97,6 +99,7 @@ impl std::fmt::Debug for Effect {
         f.write_str(match self {
             Self::Send { .. } => "Send",
             Self::SendBytes { .. } => "SendBytes",
+            Self::Cut(_) => "Cut",
             Self::Ask(_) => "Ask",
             Self::Rebuild(_) => "Rebuild",
             Self::Answer(..) => "Answer",

@@ -9,7 +9,9 @@ mod answers;
 pub mod codes;
 mod effect;
 pub mod intake;
+mod mux;
 mod network;
+mod originate;
 mod queue;
 mod record;
 mod recovery;
@@ -35,6 +37,7 @@ use ledger_core::time::Timestamp;
 
 pub use answers::PartnerAnswer;
 pub use effect::{Effect, Recipient, RepeatJob, Stamp};
+pub use originate::LinkEvent;
 pub use recovery::RecoveryError;
 pub use repeats::{Rebuilt, rebuild};
 
@@ -91,6 +94,10 @@ pub struct LinkSetup {
     pub require_sign_on: bool,
     /// Requests that may wait for their reply at once.
     pub max_in_flight: usize,
+    /// We sign on when a connection is open.
+    pub sign_on: bool,
+    /// How long the peer has to answer what we ask of it.
+    pub answer_within_us: i64,
 }
 
 /// What the engine needs to know besides the book's policy.
@@ -154,6 +161,9 @@ pub struct Engine {
     broken: Option<Broken>,
     counters: Counters,
     queue: Queue,
+    mux: mux::Mux,
+    /// Where we are signed on: link and connection.
+    signed_on: Vec<(usize, ConnId)>,
     progress: Progress,
 }
 
@@ -173,6 +183,8 @@ pub struct Counters {
     pub decisions: Vec<Decided>,
     /// Frames dropped since the last read: link, reason.
     pub dropped: Vec<(usize, &'static str)>,
+    /// What became of our own requests since the last read: link, kind, result.
+    pub originated: Vec<(usize, &'static str, &'static str)>,
     /// Refusals at the door since the last read.
     pub shed: Vec<&'static str>,
     /// Messages since the last read: link, MTI as BCD.

@@ -30,7 +30,7 @@ impl Engine {
                     self.counters.dropped.push((recipient.link, "unanswerable"));
                 }
             }
-            _ if mti.is_response() => self.counters.dropped.push((recipient.link, "response_to_nobody")),
+            _ if mti.is_response() => self.handle_response(message, &recipient),
             _ => self.counters.dropped.push((recipient.link, "unknown_mti")),
         }
     }

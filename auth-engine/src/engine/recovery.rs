@@ -71,6 +71,8 @@ impl Engine {
             broken: None,
             counters: Counters::default(),
             queue: Queue::default(),
+            mux: super::mux::Mux::default(),
+            signed_on: Vec::new(),
             progress: Progress::default(),
         };
         Ok((engine, recovery))

@@ -19,10 +19,7 @@ impl Engine {
     pub fn next_timer(&self, now: Now) -> Option<i64> {
         let deadline = self.deadlines.peek().map(|Reverse((when, _))| *when);
         let expiry = self.book.next_expiry().map(|when| now.mono_us.saturating_add(when.since(now.wall)));
-        match (deadline, expiry) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (one, other) => one.or(other),
-        }
+        [deadline, expiry, self.mux.next_deadline()].into_iter().flatten().min()
     }
 
     /// Handles what is due. Called after everything that was ready to be read, so that an answer that lay there
@@ -37,6 +34,7 @@ impl Engine {
                 self.handle_deadline(no, now);
             }
         }
+        self.give_up_requests(now);
         for _ in 0..EXPIRIES_PER_BATCH {
             let Some(no) = self.book.next_expired(now.wall) else { break };
             self.expire(no, now);

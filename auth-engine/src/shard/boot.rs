@@ -24,7 +24,7 @@ use super::publish::Publisher;
 use super::rebuilds::Rebuilds;
 use super::run::{Stopped, Surroundings, run};
 use crate::cli::Failure;
-use crate::config::Config;
+use crate::config::{Config, Opening};
 use crate::engine::{Engine, LinkSetup, Settings as EngineSettings};
 use crate::partner::AddressPolicy;
 use crate::proof::Checkpoints;
@@ -45,8 +45,10 @@ const MAX_ASKS: usize = 65_536;
 
 /// A running engine.
 pub struct Running {
-    /// The links with the addresses they really have.
+    /// The links that listen, with the addresses they really have.
     pub links: Vec<(String, SocketAddr)>,
+    /// The links that connect, with where to.
+    pub connects: Vec<(String, String)>,
     /// The sidecar's address.
     pub rest: SocketAddr,
     /// True when this start made the operator's key.
@@ -166,6 +168,8 @@ fn engine_settings(config: &Config) -> Result<EngineSettings, Failure> {
             budget_us: micros(link.budget),
             require_sign_on: link.require_sign_on,
             max_in_flight: link.max_in_flight,
+            sign_on: link.sign_on,
+            answer_within_us: micros(link.echo_timeout),
         });
     }
     Ok(EngineSettings {
@@ -189,7 +193,7 @@ pub fn start(config: Config) -> Result<Running, Failure> {
     }
     let settings = engine_settings(&config)?;
     if !config.sandbox {
-        for link in &config.links {
+        for link in config.links.iter().filter(|link| matches!(link.opening, Opening::Listen(_))) {
             tracing::warn!(link = link.name, "this listener has no TLS: put it behind a tunnel");
         }
     }
@@ -290,6 +294,7 @@ pub fn start(config: Config) -> Result<Running, Failure> {
     let targets = config
         .links
         .iter()
+        .filter(|link| matches!(link.opening, Opening::Listen(_)))
         .zip(&addresses)
         .map(|(link, (_, addr))| {
             Ok(LinkTarget {
@@ -301,6 +306,10 @@ pub fn start(config: Config) -> Result<Running, Failure> {
             })
         })
         .collect::<Result<Vec<_>, Failure>>()?;
+    let connects = config.links.iter().filter_map(|link| match &link.opening {
+        Opening::Connect(target) => Some((link.name.clone(), target.to_string())),
+        Opening::Listen(_) => None,
+    });
     let latest_checkpoint = checkpoints.latest();
     let maker = checkpoints.start(reader.clone()).map_err(thread_failed)?;
     let app = App {
@@ -319,6 +328,7 @@ pub fn start(config: Config) -> Result<Running, Failure> {
     let sidecar = rest::serve(app, rest_listener, sidecar_stop.clone()).map_err(thread_failed)?;
     Ok(Running {
         links: addresses,
+        connects: connects.collect(),
         rest: rest_addr,
         made_operator_key,
         recovery,

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use tokio::sync::Notify;
 
+use crate::engine::LinkEvent;
 use crate::partner::Answer;
 use crate::switch::{ConnId, Inbound, Sink};
 
@@ -14,6 +15,7 @@ use crate::switch::{ConnId, Inbound, Sink};
 pub(super) struct Inbox {
     frames: RefCell<VecDeque<Inbound>>,
     answers: RefCell<VecDeque<Answer>>,
+    events: RefCell<VecDeque<LinkEvent>>,
     wake: Notify,
     asleep: Cell<bool>,
 }
@@ -32,13 +34,22 @@ impl Inbox {
         self.answers.borrow_mut().pop_front()
     }
 
+    pub(super) fn next_event(&self) -> Option<LinkEvent> {
+        self.events.borrow_mut().pop_front()
+    }
+
+    fn event(&self, event: LinkEvent) {
+        self.events.borrow_mut().push_back(event);
+        self.rouse();
+    }
+
     /// Frames that wait for a batch.
     pub(super) fn waiting(&self) -> usize {
         self.frames.borrow().len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.frames.borrow().is_empty() && self.answers.borrow().is_empty()
+        self.frames.borrow().is_empty() && self.answers.borrow().is_empty() && self.events.borrow().is_empty()
     }
 
     /// Resolves when something is there.
@@ -63,11 +74,18 @@ impl Sink for Inbox {
         self.rouse();
     }
 
-    fn opened(&self, link: usize, _conn: ConnId, peer: SocketAddr) {
+    fn opened(&self, link: usize, conn: ConnId, peer: SocketAddr) {
         tracing::debug!(link, %peer, "connection opened");
+        self.event(LinkEvent::Opened { link, conn });
     }
 
-    fn closed(&self, _conn: ConnId) {}
+    fn closed(&self, conn: ConnId) {
+        self.event(LinkEvent::Closed { conn });
+    }
+
+    fn quiet(&self, link: usize, conn: ConnId) {
+        self.event(LinkEvent::Quiet { link, conn });
+    }
 
     fn rejected(&self, link: usize, reason: &'static str) {
         tracing::info!(link, reason, "bytes refused");

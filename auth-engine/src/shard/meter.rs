@@ -16,7 +16,7 @@ const FLUSH_EVERY: Duration = Duration::from_millis(100);
 /// The shard's meter.
 pub struct Meter {
     shard: ShardMetrics,
-    links: usize,
+    links: Vec<String>,
     partners: HashMap<(u32, &'static str), Counter>,
     latencies: HashMap<u32, Histogram>,
     traces: Traces,
@@ -36,7 +36,7 @@ impl Meter {
     pub fn start(links: &[String], traces: u64) -> std::io::Result<Self> {
         Ok(Self {
             shard: ShardMetrics::start(links)?,
-            links: links.len(),
+            links: links.to_vec(),
             partners: HashMap::new(),
             latencies: HashMap::new(),
             traces: Traces::new(traces),
@@ -112,7 +112,7 @@ impl Meter {
 
     /// Takes what the engine counted.
     pub fn read(&mut self, engine: &mut Engine) {
-        for link in 0..self.links {
+        for link in 0..self.links.len() {
             self.shard.in_flight(link, engine.in_flight(link));
         }
         self.shard.book(engine.book().cards().len() as usize, engine.book().open_holds());
@@ -142,6 +142,9 @@ impl Meter {
         counters.decisions.clear();
         for (link, reason) in counters.dropped.drain(..) {
             self.shard.frame_rejected(link, reason);
+        }
+        for (link, kind, result) in counters.originated.drain(..) {
+            names::link_request(self.links.get(link).map_or("", String::as_str), kind, result);
         }
         for reason in counters.shed.drain(..) {
             self.shard.shed(reason);

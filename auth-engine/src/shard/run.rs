@@ -25,7 +25,7 @@ use crate::partner::{AddressPolicy, Endpoint, PartnerClient, Secret};
 use crate::priority::Standing;
 use crate::rest::Calls;
 use crate::switch::PollClock;
-use crate::switch::{Bound, SwitchHandle};
+use crate::switch::{Bound, Reject, SwitchHandle};
 
 /// Events of one batch at most; the rest waits for the next, so that a flood cannot delay the sync for ever.
 const FRAMES_PER_BATCH: usize = 4_096;
@@ -142,16 +142,23 @@ impl Shard {
             if matches!(woken, Woken::Stop) && draining.is_none() {
                 tracing::info!("stopping: no new connections, new taps are declined");
                 self.engine.drain();
+                let now = self.clock.now(mono_us(Instant::now()));
+                self.engine.sign_off(now);
                 self.switch.stop_accepting();
                 draining = Some(Instant::now() + self.around.drain_timeout);
             }
             self.batch(woken).await?;
             if let Some(until) = draining
-                && ((self.engine.open_asks() == 0 && self.inbox.is_empty()) || Instant::now() >= until)
+                && (self.is_idle() || Instant::now() >= until)
             {
                 return self.finish(until).await;
             }
         }
+    }
+
+    /// Nobody is waited for any more, neither partners nor answers to our own requests.
+    fn is_idle(&self) -> bool {
+        self.engine.open_asks() == 0 && self.engine.open_requests() == 0 && self.inbox.is_empty()
     }
 
     /// Waits until something is ready or due.
@@ -249,6 +256,10 @@ impl Shard {
                 {
                     break;
                 }
+            }
+            while let Some(event) = self.inbox.next_event() {
+                let now = self.clock.now(mono_us(Instant::now()));
+                self.engine.handle_link(event, now);
             }
             while let Some(answer) = self.inbox.next_answer() {
                 let resumed = Instant::now();
@@ -375,6 +386,7 @@ impl Shard {
                 Effect::SendBytes { conn, header, reply } => {
                     self.switch.send(conn, &header, &reply);
                 }
+                Effect::Cut(conn) => self.switch.cut(conn, Reject::EchoTimeout),
                 // Everything else is parked until a release, so none of it comes here.
                 other => tracing::error!(?other, "an effect left before its release"),
             }
@@ -417,6 +429,7 @@ impl Shard {
                 Effect::SendBytes { conn, header, reply } => {
                     self.switch.send(conn, &header, &reply);
                 }
+                Effect::Cut(conn) => self.switch.cut(conn, Reject::EchoTimeout),
                 Effect::Ask(ask) => {
                     self.around.meter.asked(ask.token, Instant::now());
                     self.client.ask(ask);

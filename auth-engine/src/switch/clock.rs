@@ -113,6 +113,35 @@ impl PollClock {
     }
 }
 
+/// Since when the connections that a listener hands out can have been waiting in it: one that waited through a
+/// stall brings frames that are as old as the stall.
+#[derive(Debug)]
+pub(super) struct Backlog {
+    /// The listener was seen empty then.
+    empty_at: Instant,
+    /// What it holds came after this; none while it is empty.
+    since: Option<Instant>,
+}
+
+impl Backlog {
+    /// A listener that was empty at this moment.
+    pub(super) fn new(empty_at: Instant) -> Self {
+        Self { empty_at, since: None }
+    }
+
+    /// The listener is ready, by a poll with this bound ([`PollClock::bound`]); from when on its next connection
+    /// can have been waiting.
+    pub(super) fn ready(&mut self, bound: Instant) -> Instant {
+        *self.since.get_or_insert_with(|| self.empty_at.max(bound))
+    }
+
+    /// No connection is left in it.
+    pub(super) fn empty(&mut self, now: Instant) {
+        self.empty_at = now;
+        self.since = None;
+    }
+}
+
 /// How often this thread gave its core up by itself. Some tens of microseconds: for the rare case only.
 fn sleeps_so_far() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/thread-self/status").ok()?;
@@ -177,6 +206,22 @@ mod tests {
         assert_eq!(clock.bound(), at(5_000));
         poll(&clock, at(9_000_000), at(9_030_000), None, None);
         assert_eq!(clock.bound(), at(9_030_000));
+    }
+
+    #[test]
+    fn a_connection_that_waited_through_a_stall_counts_from_the_poll_before_it() {
+        let (clock, at) = clock();
+        let mut backlog = Backlog::new(at(0));
+        poll(&clock, at(100), at(5_000), None, None);
+        // A sync of five seconds, then a poll that finds the listener ready at once.
+        poll(&clock, at(5_005_000), at(5_005_010), Some(7), Some(7));
+        assert_eq!(backlog.ready(clock.bound()), at(5_000));
+        // The next one of the same backlog, after further polls: it waited as long.
+        poll(&clock, at(5_006_000), at(5_016_000), None, None);
+        assert_eq!(backlog.ready(clock.bound()), at(5_000));
+        backlog.empty(at(5_016_100));
+        poll(&clock, at(5_016_200), at(9_000_000), None, None);
+        assert_eq!(backlog.ready(clock.bound()), at(9_000_000));
     }
 
     #[test]

@@ -75,6 +75,8 @@ impl Connection {
         if out.len() + message.len() > link.out_buffer {
             return Err(Refused::SlowReader);
         }
+        let swapped = if link.tpdu { swapped(header) } else { None };
+        let header = swapped.as_ref().map_or(header, <[u8; 5]>::as_slice);
         if !write_frame(&link.framing, header, message, &mut out) {
             return Err(Refused::TooLong);
         }
@@ -192,6 +194,12 @@ impl Connection {
     }
 }
 
+/// A TPDU on its way back: destination and origin change places behind its first byte.
+fn swapped(tpdu: &[u8]) -> Option<[u8; 5]> {
+    let [id, to_high, to_low, from_high, from_low] = *tpdu else { return None };
+    Some([id, from_high, from_low, to_high, to_low])
+}
+
 /// Why a reply was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
@@ -229,6 +237,8 @@ pub(super) struct Reader {
     /// First byte of the frame that is unfinished.
     unfinished_since: Option<Instant>,
     last_byte: Instant,
+    /// The sink knows that nothing came within `echo_interval` after this byte.
+    told_quiet: Option<Instant>,
 }
 
 /// What a turn of reads came to.
@@ -242,19 +252,24 @@ enum Turn {
 }
 
 impl Reader {
-    pub(super) fn new(conn: Rc<Connection>, shared: Rc<Shared>, accepted: Instant) -> Self {
+    /// `waited_since`: from when what the socket holds already can have been waiting.
+    pub(super) fn new(conn: Rc<Connection>, shared: Rc<Shared>, waited_since: Instant) -> Self {
         let link = shared.link(conn.link);
         let codec = FrameCodec::new(link.framing, link.max_frame);
+        let now = Instant::now();
+        // No poll has watched the socket yet: what it holds is older than any bound. Unknown: as if it held much.
+        let held = rustix::io::ioctl_fionread(&conn.stream).unwrap_or(u64::MAX);
         Self {
             conn,
             shared,
             codec,
             buf: BytesMut::new(),
-            empty_at: accepted,
-            since: accepted,
-            backlog: None,
+            empty_at: now,
+            since: waited_since,
+            backlog: (held > 0).then_some((held, now)),
             unfinished_since: None,
-            last_byte: accepted,
+            last_byte: now,
+            told_quiet: None,
         }
     }
 
@@ -415,17 +430,28 @@ impl Reader {
         let link = self.shared.link(self.conn.link);
         let idle = self.last_byte + link.idle_timeout;
         let unfinished = self.unfinished_since.unwrap_or_else(Instant::now) + link.frame_timeout;
-        idle.min(unfinished)
+        // Once told, what came meanwhile is only seen at a look.
+        let from = if self.told_quiet == Some(self.last_byte) { Instant::now() } else { self.last_byte };
+        let quiet = link.echo_interval.map(|after| from + after);
+        quiet.map_or(idle, |quiet| quiet.min(idle)).min(unfinished)
     }
 
-    fn limit_passed(&self, now: Instant) -> Option<End> {
-        let link = self.shared.link(self.conn.link);
+    fn limit_passed(&mut self, now: Instant) -> Option<End> {
+        let shared = Rc::clone(&self.shared);
+        let link = shared.link(self.conn.link);
         if self.unfinished_since.is_some_and(|since| now.saturating_duration_since(since) >= link.frame_timeout) {
             return Some(End::Rejected(Reject::FrameTimeout));
         }
         if now.saturating_duration_since(self.last_byte) >= link.idle_timeout {
             tracing::info!(link = %link.name, "connection closed: no bytes within idle_timeout");
             return Some(End::Closed);
+        }
+        if let Some(after) = link.echo_interval {
+            let quiet = now.saturating_duration_since(self.last_byte) >= after;
+            if quiet && self.told_quiet != Some(self.last_byte) {
+                self.told_quiet = Some(self.last_byte);
+                self.shared.sink.quiet(self.conn.link, self.conn.id);
+            }
         }
         None
     }

@@ -25,6 +25,8 @@ pub enum Reject {
     CutFrame,
     /// The peer does not read its replies.
     SlowReader,
+    /// The peer did not answer an echo, a sign-on or a sign-off in time: the connection is half open.
+    EchoTimeout,
     /// The link has as many connections as it may have.
     TooManyConnections,
 }
@@ -40,6 +42,7 @@ impl Reject {
             Self::FrameTimeout => "frame_timeout",
             Self::CutFrame => "cut_frame",
             Self::SlowReader => "slow_reader",
+            Self::EchoTimeout => "echo_timeout",
             Self::TooManyConnections => "too_many_connections",
         }
     }

@@ -1,4 +1,4 @@
-//! The switch: listeners and connections of the card network links, on the shard's thread.
+//! The switch: listeners, dialled links and connections of the card network links, on the shard's thread.
 //!
 //! It hands whole frames to a [`Sink`] and takes reply bytes back. It must never decode a message, decide
 //! anything, or block: [`SwitchHandle::send`] only queues, [`SwitchHandle::flush`] writes what sockets take.
@@ -8,6 +8,7 @@
 
 mod clock;
 mod connection;
+mod dial;
 mod frames;
 
 use std::cell::{Cell, RefCell};
@@ -25,8 +26,9 @@ use tokio::task::JoinHandle;
 pub use clock::PollClock;
 pub use frames::{Frame, FrameCodec, FrameError, Reject, write_frame};
 
-use crate::config::LinkConfig;
+use crate::config::{LinkConfig, Opening};
 use crate::telemetry::names;
+use clock::Backlog;
 use connection::{Connection, Reader, Refused};
 
 /// Connections that wait to be accepted.
@@ -69,10 +71,12 @@ pub struct Inbound {
 pub trait Sink {
     /// A whole frame.
     fn frame(&self, inbound: Inbound);
-    /// A connection was accepted.
+    /// A connection is open: accepted, or dialled by us.
     fn opened(&self, link: usize, conn: ConnId, peer: SocketAddr);
     /// A connection is gone; nothing sent to it arrives any more.
     fn closed(&self, conn: ConnId);
+    /// Nothing came on a connection within its link's `echo_interval`. Told once until something comes.
+    fn quiet(&self, _link: usize, _conn: ConnId) {}
     /// Bytes were refused or a connection cut. Already counted in `auth_frames_rejected_total`.
     fn rejected(&self, link: usize, reason: &'static str);
 }
@@ -101,7 +105,8 @@ pub struct Switch;
 #[derive(Debug)]
 pub struct Bound {
     links: Vec<LinkConfig>,
-    listeners: Vec<std::net::TcpListener>,
+    /// One for each link that listens, with the moment from which peers could wait in it.
+    listeners: Vec<Option<(std::net::TcpListener, Instant)>>,
 }
 
 impl Switch {
@@ -113,9 +118,14 @@ impl Switch {
     pub async fn bind(links: &[LinkConfig]) -> Result<Bound, BindError> {
         let mut listeners = Vec::with_capacity(links.len());
         for link in links {
-            let listener = listen(link.listen).map_err(|source| BindError {
+            let Opening::Listen(address) = link.opening else {
+                listeners.push(None);
+                continue;
+            };
+            let since = Instant::now();
+            let listener = listen(address).map_err(|source| BindError {
                 link: link.name.clone(),
-                listen: link.listen,
+                listen: address,
                 hint: match source.kind() {
                     io::ErrorKind::AddrInUse => "stop what uses it or set another `listen`",
                     io::ErrorKind::AddrNotAvailable => "set a `listen` address of this machine",
@@ -124,7 +134,7 @@ impl Switch {
                 },
                 source,
             })?;
-            listeners.push(listener);
+            listeners.push(Some((listener, since)));
         }
         Ok(Bound { links: links.to_vec(), listeners })
     }
@@ -141,25 +151,24 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 }
 
 impl Bound {
-    /// Name and address of every link, in order; with port 0 the port that was taken.
+    /// Name and address of every link that listens, in order; with port 0 the port that was taken.
     #[must_use]
     pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
         self.links
             .iter()
             .zip(&self.listeners)
-            .map(|(link, listener)| (link.name.clone(), listener.local_addr().unwrap_or(link.listen)))
+            .filter_map(|(link, listener)| {
+                let (listener, _) = listener.as_ref()?;
+                Some((link.name.clone(), listener.local_addr().ok()?))
+            })
             .collect()
     }
 
-    /// Starts to accept. Must be called inside a `LocalSet` on the thread that owns the sink.
+    /// Starts to accept and to connect. Must be called inside a `LocalSet` on the thread that owns the sink.
     ///
     /// # Errors
     /// The runtime cannot watch a listener.
     pub fn start(self, sink: Rc<dyn Sink>, clock: PollClock) -> io::Result<SwitchHandle> {
-        let mut listeners = Vec::with_capacity(self.listeners.len());
-        for listener in self.listeners {
-            listeners.push(TcpListener::from_std(listener)?);
-        }
         let open = self.links.iter().map(|_| Cell::new(0)).collect();
         let gauges: Vec<_> = self.links.iter().map(|link| names::link_connections(&link.name)).collect();
         gauges.iter().for_each(|gauge| gauge.set(0.0));
@@ -173,11 +182,21 @@ impl Bound {
             gauges,
             freed: Notify::new(),
         });
-        let acceptors = listeners
-            .into_iter()
-            .enumerate()
-            .map(|(link, listener)| tokio::task::spawn_local(accept(Rc::clone(&shared), link, listener)))
-            .collect();
+        let mut acceptors = Vec::with_capacity(self.listeners.len());
+        for (link, listener) in self.listeners.into_iter().enumerate() {
+            let shared = Rc::clone(&shared);
+            acceptors.push(match (listener, shared.link(link).opening.clone()) {
+                (Some((listener, since)), _) => {
+                    shared.admit_waiting(link, &listener, since);
+                    let backlog = Backlog::new(Instant::now());
+                    let listener = TcpListener::from_std(listener)?;
+                    tokio::task::spawn_local(accept(shared, link, listener, backlog))
+                }
+                (None, Opening::Connect(target)) => tokio::task::spawn_local(dial::dial(shared, link, target)),
+                // Unreachable: `bind` took an address for each link that listens.
+                (None, Opening::Listen(_)) => continue,
+            });
+        }
         Ok(SwitchHandle { shared, acceptors: Rc::new(RefCell::new(acceptors)) })
     }
 }
@@ -240,7 +259,7 @@ impl SwitchHandle {
         }
     }
 
-    /// Gives the addresses back and accepts no more; open connections go on.
+    /// Gives the addresses back, accepts and dials no more; open connections go on.
     pub fn stop_accepting(&self) {
         for acceptor in self.acceptors.borrow_mut().drain(..) {
             acceptor.abort();
@@ -264,6 +283,15 @@ impl SwitchHandle {
     pub fn close(&self, conn: ConnId) {
         if let Some(connection) = self.shared.table.borrow().find(conn) {
             connection.cut();
+        }
+    }
+
+    /// Cuts a connection for a reason that is counted as a refusal; the sink hears `rejected` and `closed`.
+    pub fn cut(&self, conn: ConnId, reason: Reject) {
+        let found = self.shared.table.borrow().find(conn);
+        if let Some(connection) = found {
+            connection.cut();
+            self.shared.reject(connection.link, reason);
         }
     }
 
@@ -301,12 +329,19 @@ impl Shared {
         self.sink.rejected(link, reason.word());
     }
 
-    fn admit(self: &Rc<Self>, link: usize, stream: TcpStream, peer: SocketAddr) {
+    /// `since`: from when what the socket holds already can have been waiting.
+    fn admit(
+        self: &Rc<Self>,
+        link: usize,
+        stream: TcpStream,
+        peer: SocketAddr,
+        since: Instant,
+    ) -> Option<JoinHandle<()>> {
         let open = &self.open[link];
         if open.get() >= self.link(link).max_connections {
             drop(stream);
             self.reject(link, Reject::TooManyConnections);
-            return;
+            return None;
         }
         // Both only make it slower or later to notice a dead peer when they fail.
         let _ = stream.set_nodelay(true);
@@ -315,12 +350,27 @@ impl Shared {
             .with_interval(Duration::from_secs(10))
             .with_retries(3);
         let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
-        let accepted = Instant::now();
         let connection = self.table.borrow_mut().insert(|id| Rc::new(Connection::new(id, link, stream)));
         open.set(open.get() + 1);
         self.gauges[link].increment(1.0);
         self.sink.opened(link, connection.id, peer);
-        tokio::task::spawn_local(Reader::new(connection, Rc::clone(self), accepted).run());
+        Some(tokio::task::spawn_local(Reader::new(connection, Rc::clone(self), since).run()))
+    }
+
+    /// Takes what waited in a listener before the runtime watches it: from then on its age is known better.
+    fn admit_waiting(self: &Rc<Self>, link: usize, listener: &std::net::TcpListener, since: Instant) {
+        for _ in 0..BACKLOG {
+            let Ok((stream, peer)) = listener.accept() else { return };
+            if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+                self.admit(link, stream, peer, since);
+            }
+        }
+    }
+
+    /// The same for a connection that we opened just now; the task that reads it.
+    fn admit_dialled(self: &Rc<Self>, link: usize, stream: TcpStream) -> Option<JoinHandle<()>> {
+        let peer = stream.peer_addr().ok()?;
+        self.admit(link, stream, peer, Instant::now())
     }
 
     fn forget(&self, connection: &Rc<Connection>) {
@@ -382,13 +432,23 @@ impl Table {
     }
 }
 
-async fn accept(shared: Rc<Shared>, link: usize, listener: TcpListener) {
+async fn accept(shared: Rc<Shared>, link: usize, listener: TcpListener, mut backlog: Backlog) {
     let mut starved = false;
     loop {
-        match listener.accept().await {
+        let next = std::future::poll_fn(|context| {
+            let next = listener.poll_accept(context);
+            // Without budget the runtime says "not yet" of a listener that may hold more.
+            if next.is_pending() && tokio::task::coop::has_budget_remaining() {
+                backlog.empty(Instant::now());
+            }
+            next
+        });
+        let next = next.await;
+        let since = backlog.ready(shared.clock.bound());
+        match next {
             Ok((stream, peer)) => {
                 starved = false;
-                shared.admit(link, stream, peer);
+                shared.admit(link, stream, peer, since);
             }
             Err(error) if out_of_descriptors(&error) => {
                 if !starved {

@@ -17,6 +17,10 @@ pub const TAP_SECONDS: &str = "auth_tap_seconds";
 pub const FRAMES_REJECTED: &str = "auth_frames_rejected_total";
 /// Open connections by link.
 pub const LINK_CONNECTIONS: &str = "auth_link_connections";
+/// Connections that we tried to open, opened and lost, by link and result.
+pub const LINK_CONNECTS: &str = "auth_link_connects_total";
+/// What became of requests that we sent ourselves, by link, kind and result.
+pub const LINK_REQUESTS: &str = "auth_link_requests_total";
 /// Requests that wait for their reply, by link.
 pub const LINK_IN_FLIGHT: &str = "auth_link_in_flight";
 /// Requests refused at the door, by reason.
@@ -86,6 +90,8 @@ pub(super) fn describe() {
     describe_histogram!(TAP_SECONDS, Unit::Seconds, "Time of a tap, by stage");
     describe_counter!(FRAMES_REJECTED, Unit::Count, "Frames refused and connections cut, by link and reason");
     describe_gauge!(LINK_CONNECTIONS, Unit::Count, "Open connections, by link");
+    describe_counter!(LINK_CONNECTS, Unit::Count, "Connections we opened, lost or could not open, by link and result");
+    describe_counter!(LINK_REQUESTS, Unit::Count, "Sign-ons, sign-offs and echoes we sent, by link, kind and result");
     describe_gauge!(LINK_IN_FLIGHT, Unit::Count, "Requests waiting for their reply, by link");
     describe_counter!(SHED, Unit::Count, "Requests refused at the door, by reason");
     describe_counter!(LATE_REPLIES, Unit::Count, "Replies not sent because they would have been late");
@@ -117,6 +123,16 @@ pub(super) fn describe() {
 /// `auth_link_connections{link}`.
 pub fn link_connections(link: &str) -> Gauge {
     gauge!(LINK_CONNECTIONS, "link" => link.to_owned())
+}
+
+/// Counts one `auth_link_connects_total{link,result}`: `connected`, `failed`, `lost`.
+pub fn link_connect(link: &str, result: &'static str) {
+    counter!(LINK_CONNECTS, "link" => link.to_owned(), "result" => result).increment(1);
+}
+
+/// Counts one `auth_link_requests_total{link,kind,result}`.
+pub fn link_request(link: &str, kind: &'static str, result: &'static str) {
+    counter!(LINK_REQUESTS, "link" => link.to_owned(), "kind" => kind, "result" => result).increment(1);
 }
 
 /// Counts one `auth_frames_rejected_total{link,reason}`; for the rare path, it looks the handle up.

@@ -13,6 +13,7 @@ mod hostile_partner;
 mod hostile_rest;
 mod journal_commands;
 mod late;
+mod links_out;
 mod network_simulator;
 mod processors;
 mod proofs;

@@ -203,6 +203,8 @@ impl World {
             budget_us: BUDGET_US,
             require_sign_on: at == 1,
             max_in_flight: most[at],
+            sign_on: false,
+            answer_within_us: BUDGET_US,
         };
         Settings {
             links: (0..3).map(link).collect(),
@@ -716,7 +718,7 @@ impl World {
                     };
                     self.rebuilt.push_back((Rebuilt { recipient: job.recipient, reply }, told, generation));
                 }
-                Effect::Configure(_) => {}
+                Effect::Configure(_) | Effect::Cut(_) => {}
                 other => return Err(format!("{other:?} came out of a release")),
             }
         }

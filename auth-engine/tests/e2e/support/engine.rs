@@ -220,7 +220,8 @@ impl Engine {
         let setup = self.setup.lock().expect("whole").clone();
         let mut text = format!("data_dir = {data:?}\nsandbox = {}\n{}\n", setup.sandbox, setup.top);
         for (at, lines) in setup.links.iter().enumerate() {
-            text += &format!("[[link]]\nname = \"net{at}\"\nlisten = \"127.0.0.1:0\"\n{lines}\n");
+            let listen = if lines.contains("connect =") { "" } else { "listen = \"127.0.0.1:0\"\n" };
+            text += &format!("[[link]]\nname = \"net{at}\"\n{listen}{lines}\n");
         }
         text += "[rest]\nlisten = \"127.0.0.1:0\"\n";
         if !setup.sections.contains("[journal]") {

@@ -1,0 +1,151 @@
+//! Links that the engine opens itself: it connects and connects again, signs on and off, and asks for echoes.
+
+use std::net::TcpListener;
+
+use iso_codec::{Draft, Message, Mti};
+
+use crate::support::iso::{network, spec};
+use crate::support::{Engine, Setup, Wire, code, de, until};
+
+/// The network's end: a port that the engine is told to connect to.
+struct Network {
+    listener: TcpListener,
+}
+
+impl Network {
+    fn new() -> Self {
+        Self { listener: TcpListener::bind("127.0.0.1:0").expect("a free port") }
+    }
+
+    /// A link that connects here, with more lines.
+    fn setup(&self, more: &str) -> Setup {
+        let at = self.listener.local_addr().expect("an address");
+        Setup::link(&format!("connect = \"localhost:{}\"\n{more}", at.port()))
+    }
+
+    fn accept(&self) -> Wire {
+        let (stream, _) = self.listener.accept().expect("the engine connects");
+        Wire::over(stream)
+    }
+}
+
+/// The answer to a request of the engine's, with this DE39.
+fn answer(request: &Message, code: &str) -> Draft {
+    let mut draft = Draft::new(Mti(0x0810));
+    for n in [7, 11, 70] {
+        draft.set_text(n, de(request, n).expect("it is mandatory"));
+    }
+    draft.set_text(39, code);
+    draft
+}
+
+fn requests(engine: &Engine, kind: &str, result: &str) -> f64 {
+    let labels = [format!("kind=\"{kind}\""), format!("result=\"{result}\"")];
+    engine.metric("auth_link_requests_total", &[&labels[0], &labels[1]])
+}
+
+#[test]
+fn a_link_connects_and_again_when_its_connection_is_lost() {
+    let side = Network::new();
+    let engine = Engine::start(side.setup(""));
+    assert!(engine.stdout().contains("link net0 connects to localhost:"), "{}", engine.stdout());
+    for _ in 0..3 {
+        let mut wire = side.accept();
+        let reply = wire.ask(&network(270));
+        assert_eq!((reply.mti(), code(&reply)), (Mti(0x0810), "00".to_owned()));
+        wire.hang_up();
+    }
+    let _last = side.accept();
+    until("three losses counted", || {
+        (engine.metric("auth_link_connects_total", &["result=\"lost\""]) == 3.0).then_some(())
+    });
+    engine.stop();
+}
+
+#[test]
+fn a_peer_that_is_not_there_yet_is_found_when_it_comes() {
+    let side = Network::new();
+    let (setup, at) = (side.setup(""), side.listener.local_addr().expect("an address"));
+    drop(side);
+    let engine = Engine::start(setup);
+    until("a failure counted", || {
+        (engine.metric("auth_link_connects_total", &["result=\"failed\""]) >= 2.0).then_some(())
+    });
+    assert_eq!(engine.stderr().matches("link cannot connect").count(), 1, "one line for the outage");
+    let side = Network { listener: TcpListener::bind(at).expect("the same port") };
+    let mut wire = side.accept();
+    assert_eq!(code(&wire.ask(&network(1))), "00");
+    engine.stop();
+}
+
+#[test]
+fn the_engine_signs_on_and_off_again() {
+    let side = Network::new();
+    let engine = Engine::start(side.setup("sign_on = true\n"));
+    let mut wire = side.accept();
+    let request = wire.reply();
+    assert_eq!((request.mti(), de(&request, 70)), (Mti(0x0800), Some("001".to_owned())));
+    // Not its answer: another number, another time. Then the answer, and the answer again.
+    let mut stranger = answer(&request, "00");
+    stranger.set_text(11, "999999");
+    let mut elsewhen = answer(&request, "00");
+    elsewhen.set_text(7, "0101000000");
+    for draft in [&stranger, &elsewhen, &answer(&request, "00"), &answer(&request, "00")] {
+        wire.send(draft);
+    }
+    wire.nothing_but_an_echo();
+    until("the sign-on counted", || (requests(&engine, "sign_on", "accepted") == 1.0).then_some(()));
+    until("three answers to nobody", || {
+        (engine.metric("auth_frames_rejected_total", &["response_to_nobody"]) == 3.0).then_some(())
+    });
+    engine.ask_to_stop();
+    let request = wire.reply();
+    assert_eq!((request.mti(), de(&request, 70)), (Mti(0x0800), Some("002".to_owned())));
+    wire.send(&answer(&request, "00"));
+    let ended = engine.ended();
+    assert_eq!(ended.code(), Some(0));
+    assert!(ended.stderr.contains("signed off"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_peer_that_answers_no_echo_is_cut_and_one_that_does_is_kept() {
+    let side = Network::new();
+    let engine = Engine::start(side.setup("echo_interval = \"50ms\"\necho_timeout = \"1s\"\n"));
+    let mut wire = side.accept();
+    for _ in 0..3 {
+        let request = wire.reply();
+        assert_eq!((request.mti(), de(&request, 70)), (Mti(0x0800), Some("270".to_owned())));
+        wire.send(&answer(&request, "00"));
+    }
+    until("three echoes answered", || (requests(&engine, "echo", "accepted") == 3.0).then_some(()));
+    assert_eq!(de(&wire.reply(), 70), Some("270".to_owned()));
+    // From here on it is silent, as a peer is whose machine lost its power.
+    assert!(wire.closed());
+    until("the cut counted", || (engine.metric("auth_frames_rejected_total", &["echo_timeout"]) == 1.0).then_some(()));
+    let _again = side.accept();
+    engine.kill();
+}
+
+#[test]
+fn a_listening_link_asks_for_echoes_only_when_it_is_told_to() {
+    let engine = Engine::start(Setup {
+        links: vec!["echo_interval = \"50ms\"\n".to_owned(), String::new()],
+        ..Setup::default()
+    });
+    let mut wire = engine.wire();
+    let request = wire.reply();
+    assert_eq!((request.mti(), de(&request, 70)), (Mti(0x0800), Some("270".to_owned())));
+    let mut quiet = Wire::connect(engine.link(1));
+    quiet.nothing_but_an_echo();
+    engine.kill();
+}
+
+#[test]
+fn a_tpdu_comes_back_with_its_addresses_swapped() {
+    let engine = Engine::start(Setup::link("header_bytes = 5\ntpdu = true\n"));
+    let mut wire = engine.wire();
+    let echo = network(270).encode(&spec()).expect("a message");
+    wire.send_frame(&[&[0x60, 0x00, 0x12, 0x34, 0x56][..], &echo].concat());
+    assert_eq!(wire.reply_bytes().get(..5), Some(&[0x60, 0x34, 0x56, 0x00, 0x12][..]));
+    engine.kill();
+}
