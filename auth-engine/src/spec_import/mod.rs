@@ -13,7 +13,7 @@ pub mod report;
 pub mod toml_in;
 pub mod toml_out;
 
-use model::{Code, Element, Layout, Length, Model};
+use model::{Code, Element, Kind, Layout, Length, Model};
 use report::{Loss, Report, Unreadable};
 use std::collections::BTreeMap;
 
@@ -96,13 +96,44 @@ fn foreign_hex(model: &Model, element: &Element, place: &str, report: &mut Repor
 /// # Errors
 /// Where and why it cannot be read.
 pub fn export(text: &str, target: Target) -> Result<Converted, Unreadable> {
-    let (model, lines) = toml_in::read(text)?;
+    let (mut model, lines) = toml_in::read(text)?;
     let mut report = Report::default();
+    for (number, element) in &mut model.elements {
+        parts_of_their_own(element, line(&lines, *number), &format!("DE{number}"), &mut report);
+    }
     let text = match target {
         Target::Jpos => jpos_out::packager_text(&model, &lines, &mut report),
         Target::Moov => moov_out::spec_text(&model, &lines, &mut report),
     };
     Ok(Converted { text, losses: report.into_losses() })
+}
+
+/// The others write each part by itself: packed digits become bytes around packed parts, and a part that takes the rest
+/// as much as is left for it at most.
+fn parts_of_their_own(element: &mut Element, line: usize, place: &str, report: &mut Report) {
+    let Layout::Parts(parts) = &mut element.layout else { return };
+    let units = |part: &Element| if let Length::Fixed(units) = part.length { units } else { 0 };
+    let sum: u32 = parts.iter().map(units).sum();
+    let most = match element.length {
+        Length::Fixed(most) | Length::Variable { max: most, .. } => most,
+        Length::Rest | Length::Open => return,
+    };
+    if let Some(last) = parts.last_mut().filter(|part| part.length == Length::Rest) {
+        report.lose(line, place, "a part that takes the rest", format!("a fixed one of {}", most.saturating_sub(sum)));
+        last.length = Length::Fixed(most.saturating_sub(sum).max(1));
+    }
+    if !matches!(element.code, Code::Bcd | Code::BcdLeft) {
+        return;
+    }
+    let even = matches!(element.length, Length::Fixed(_)) && most.is_multiple_of(2);
+    if even && parts.iter().all(|part| units(part).is_multiple_of(2)) {
+        element.kind = Kind::B;
+        element.code = Code::Binary;
+        element.length = Length::Fixed(most / 2);
+    } else {
+        report.lose(line, place, "parts that begin in the middle of a byte", "plain digits");
+        element.layout = Layout::Plain;
+    }
 }
 
 /// What every export leaves out: masks that the standard does not imply, checks that are switched off, datasets, a class

@@ -1,9 +1,10 @@
 //! The loss report: what of a spec the other form cannot carry, line by line. It must never leave out what was changed.
 
+use std::collections::HashSet;
 use std::fmt;
 
 /// One thing that could not be carried as it stood.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Loss {
     /// Line in the file that was read, from 1; 0 when it has no line of its own.
     pub line: usize,
@@ -36,6 +37,9 @@ impl Report {
     /// All of them by line.
     pub fn into_losses(mut self) -> Vec<Loss> {
         self.losses.sort_by_key(|loss| loss.line);
+        // Content, length and tag of one element can lose the same thing.
+        let mut told = HashSet::new();
+        self.losses.retain(|loss| told.insert(loss.clone()));
         self.losses
     }
 }
