@@ -6,6 +6,7 @@
 mod advices;
 mod books;
 mod hostile_disk;
+mod hostile_framings;
 mod hostile_links;
 mod hostile_machine;
 mod hostile_money;
