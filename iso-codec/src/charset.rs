@@ -7,6 +7,7 @@ use serde::Deserialize;
 /// How text, digits and length prefixes of a spec are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Charset {
     /// ASCII; bytes from 0x80 up are taken as Latin-1, so that nothing is lost.
     Ascii,

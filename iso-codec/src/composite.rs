@@ -140,6 +140,17 @@ impl<'a> TlvIter<'a> {
         TlvIter { raw, at: 0, ended: false }
     }
 
+    /// The same behind a class byte, a capital letter, where one may stand and does.
+    pub(crate) fn behind_class(has_class: bool, tables: &Tables, raw: &'a [u8]) -> TlvIter<'a> {
+        let class = has_class && raw.first().is_some_and(|byte| tables.class_of(*byte) & class::CAPITAL != 0);
+        TlvIter { raw, at: usize::from(class), ended: false }
+    }
+
+    /// Where the next object begins.
+    pub(crate) fn offset(&self) -> usize {
+        self.at
+    }
+
     /// Skips padding and says how many bytes of it there were.
     pub(crate) fn skip_padding(&mut self) -> usize {
         let rest = self.raw.get(self.at..).unwrap_or_default();

@@ -9,7 +9,7 @@ use crate::charset::{Charset, Tables, class};
 use crate::error::{DecodeError, ElementAt, Expected, Fault, Got};
 use crate::message::{Message, Span};
 use crate::mti::Mti;
-use crate::spec::{BitmapForm, FieldPlan, Spec};
+use crate::spec::{BitmapForm, FieldPlan, MtiForm, Spec};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -26,6 +26,13 @@ pub(crate) struct Walk {
     /// Where the bitmaps end and DE2 or a later element begins.
     pub(crate) body: u16,
     pub(crate) spans: [Span; 129],
+    /// The third bitmap's elements, DE129 on top, where the spec has one. Where each stands is found when it is asked
+    /// for, so that messages without them pay nothing.
+    pub(crate) third: u64,
+    /// What the third bitmap says.
+    pub(crate) third_promised: u64,
+    /// Where the third bitmap's elements begin.
+    pub(crate) third_at: u16,
 }
 
 /// Decodes one message. `frame` starts with the message type; the framing's length and header are already cut off.
@@ -43,6 +50,9 @@ pub fn decode(spec: &Arc<Spec>, frame: Bytes) -> Result<Message, DecodeError> {
             promised: Elements::default(),
             body: 0,
             spans: [Span { start: 0, len: 0 }; 129],
+            third: 0,
+            third_promised: 0,
+            third_at: 0,
         },
     };
     let mut faults = Vec::new();
@@ -79,21 +89,20 @@ impl Walk {
             });
             return false;
         }
-        let Some((kind, rest)) = frame.split_first_chunk::<4>() else {
-            faults.push(short(ElementAt::Mti, 0, 4, frame.len()));
-            return false;
+        let rest = match read_mti(spec, frame) {
+            Ok((mti, rest)) => {
+                self.mti = mti;
+                rest
+            }
+            Err(fault) => {
+                faults.push(fault);
+                return false;
+            }
         };
-        let Some(mti) = Mti::from_digits(kind.map(|b| tables.digit(b).unwrap_or(u8::MAX))) else {
-            let at = kind.iter().position(|b| tables.digit(*b).is_none()).unwrap_or(0);
-            let got = kind.get(at).map_or(Got::Unknown, |b| met(spec.charset, *b));
-            faults.push(Fault { element: ElementAt::Mti, offset: at, expected: Expected::TypeDigits, got });
-            return false;
-        };
-        self.mti = mti;
-        let promised = match read_bitmaps(spec, rest) {
-            Ok((bitmaps, size)) => {
-                self.body = u16::try_from(4 + size).unwrap_or(u16::MAX);
-                bitmaps.elements()
+        let (promised, third) = match read_bitmaps(spec, rest) {
+            Ok((bitmaps, third, size)) => {
+                self.body = u16::try_from(spec.mti_size() + size).unwrap_or(u16::MAX);
+                (bitmaps.elements(), third)
             }
             Err(fault) => {
                 faults.push(fault);
@@ -110,6 +119,12 @@ impl Walk {
                     self.present = self.present.below(n);
                     return true;
                 }
+            }
+        }
+        if third != 0 {
+            match self.read_third(spec, frame, third, at, faults) {
+                Some(end) => at = end,
+                None => return true,
             }
         }
         if at < frame.len() {
@@ -131,9 +146,14 @@ impl Walk {
         faults: &mut Vec<Fault>,
     ) -> Option<usize> {
         let Some(plan) = spec.plan(n) else {
-            let element = ElementAt::De(n);
-            faults.push(Fault { element, offset: at, expected: Expected::KnownElement, got: Got::Unknown });
-            return None;
+            let (span, end, good) = read_rare(spec, frame, n, at, faults)?;
+            if !good {
+                self.present.remove(n);
+            }
+            if let Some(slot) = self.spans.get_mut(usize::from(n)) {
+                *slot = span;
+            }
+            return Some(end);
         };
         let (start, len) = match length(tables, frame, plan, at) {
             Ok(place) => place,
@@ -162,6 +182,135 @@ impl Walk {
         }
         Some(start + len)
     }
+
+    /// Reads the elements of the third bitmap from `at` on; `None` when the position is lost.
+    #[cold]
+    fn read_third(
+        &mut self,
+        spec: &Spec,
+        frame: &[u8],
+        promised: u64,
+        at: usize,
+        faults: &mut Vec<Fault>,
+    ) -> Option<usize> {
+        (self.third, self.third_promised) = (promised, promised);
+        self.third_at = u16::try_from(at).unwrap_or(u16::MAX);
+        let mut at = at;
+        for n in third_numbers(promised) {
+            match read_rare(spec, frame, n, at, faults) {
+                Some((_, end, good)) => {
+                    if !good {
+                        self.third &= !third_bit(n);
+                    }
+                    at = end;
+                }
+                None => {
+                    self.third &= !(u64::MAX >> (n - 129));
+                    return None;
+                }
+            }
+        }
+        Some(at)
+    }
+
+    /// Where an element of the third bitmap stands.
+    #[cold]
+    pub(crate) fn third_span(&self, spec: &Spec, frame: &[u8], n: u8) -> Option<Span> {
+        if self.third & third_bit(n) == 0 {
+            return None;
+        }
+        let mut at = usize::from(self.third_at);
+        for other in third_numbers(self.third_promised) {
+            let head = spec.field(other)?.wire.head(frame, at).ok()?;
+            if other == n {
+                return Some(Span { start: head.start as u16, len: head.len as u16 });
+            }
+            at = head.start + head.len;
+        }
+        None
+    }
+}
+
+/// The bit of DE129 to DE192 in the third bitmap.
+pub(crate) fn third_bit(n: u8) -> u64 {
+    match n {
+        129..=192 => 1 << 63 >> (n - 129),
+        _ => 0,
+    }
+}
+
+/// The elements that a third bitmap promises, ascending.
+pub(crate) fn third_numbers(bits: u64) -> impl Iterator<Item = u8> {
+    (129..=192).filter(move |n| bits & third_bit(*n) != 0)
+}
+
+/// Reads an element that is not written the common way: where it stands, where the next begins, and whether it is
+/// good. `None` when the position is lost.
+#[cold]
+fn read_rare(spec: &Spec, frame: &[u8], n: u8, at: usize, faults: &mut Vec<Fault>) -> Option<(Span, usize, bool)> {
+    let element = ElementAt::De(n);
+    let Some(field) = spec.field(n) else {
+        faults.push(Fault { element, offset: at, expected: Expected::KnownElement, got: Got::Unknown });
+        return None;
+    };
+    let form = &field.wire;
+    let head = match form.head(frame, at) {
+        Ok(head) => head,
+        Err((offset, expected, got)) => {
+            faults.push(Fault { element, offset, expected, got });
+            return None;
+        }
+    };
+    let end = head.start + head.len;
+    let content = frame.get(head.start..end).unwrap_or_default();
+    // Both fit: the frame is at most LONGEST bytes long.
+    let span = Span { start: head.start as u16, len: head.len as u16 };
+    let mut good = true;
+    if head.units > form.max() || head.len > form.size_of(form.max()) {
+        let expected = Expected::AtMost(u16::try_from(form.size_of(form.max())).unwrap_or(u16::MAX));
+        faults.push(Fault { element, offset: at, expected, got: Got::Length(head.len) });
+        good = false;
+    } else if let Some((offset, expected, got)) = form.fault(content, head.units) {
+        faults.push(Fault { element, offset: head.start + offset, expected, got });
+        good = false;
+    }
+    Some((span, end, good))
+}
+
+/// The message type and what is behind it.
+#[inline]
+fn read_mti<'f>(spec: &Spec, frame: &'f [u8]) -> Result<(Mti, &'f [u8]), Fault> {
+    let MtiForm::Text(set) = spec.mti else { return read_packed_mti(spec, frame) };
+    let tables = set.tables();
+    let Some((kind, rest)) = frame.split_first_chunk::<4>() else {
+        return Err(short(ElementAt::Mti, 0, 4, frame.len()));
+    };
+    match Mti::from_digits(kind.map(|b| tables.digit(b).unwrap_or(u8::MAX))) {
+        Some(mti) => Ok((mti, rest)),
+        None => {
+            let at = kind.iter().position(|b| tables.digit(*b).is_none()).unwrap_or(0);
+            let got = kind.get(at).map_or(Got::Unknown, |b| met(set, *b));
+            Err(Fault { element: ElementAt::Mti, offset: at, expected: Expected::TypeDigits, got })
+        }
+    }
+}
+
+#[cold]
+fn read_packed_mti<'f>(spec: &Spec, frame: &'f [u8]) -> Result<(Mti, &'f [u8]), Fault> {
+    let Some((kind, rest)) = frame.split_first_chunk::<2>() else {
+        return Err(short(ElementAt::Mti, 0, 2, frame.len()));
+    };
+    let [high, low] = *kind;
+    let digits = [high >> 4, high & 15, low >> 4, low & 15];
+    let mti = Mti::from_digits(digits).ok_or_else(|| {
+        let at = digits.iter().position(|digit| *digit > 9).unwrap_or(0) / 2;
+        let got = kind.get(at).map_or(Got::HalfByte, |b| match met(spec.charset, *b) {
+            wrong @ (Got::AsciiDigit | Got::EbcdicDigit) => wrong,
+            _ => Got::HalfByte,
+        });
+        Fault { element: ElementAt::Mti, offset: at, expected: Expected::TypeDigits, got }
+    })?;
+    Ok((mti, rest))
 }
 
 /// Start and length of an element's content; or offset and expectation of what is wrong with its prefix.
@@ -190,36 +339,42 @@ fn length(
     Ok((at + digits, len))
 }
 
-/// Reads one or two bitmaps behind the message type; the set, and how many bytes it took.
-pub(crate) fn read_bitmaps(spec: &Spec, rest: &[u8]) -> Result<(Elements, usize), Fault> {
+/// Reads one, two or three bitmaps behind the message type: the elements to 128, the third bitmap, and how many bytes
+/// they took.
+pub(crate) fn read_bitmaps(spec: &Spec, rest: &[u8]) -> Result<(Elements, u64, usize), Fault> {
     let width = match spec.bitmap {
         BitmapForm::Binary => 8,
         BitmapForm::Hex => 16,
     };
     let first = read_bitmap(spec, rest, 0, width)?;
     if first >> 63 == 0 {
-        return Ok((Elements::from_halves(first, 0), width));
+        return Ok((Elements::from_halves(first, 0), 0, width));
     }
     let second = read_bitmap(spec, rest, width, width)?;
-    Ok((Elements::from_halves(first, second), 2 * width))
+    if !spec.third || second >> 63 == 0 {
+        return Ok((Elements::from_halves(first, second), 0, 2 * width));
+    }
+    let third = read_bitmap(spec, rest, 2 * width, width)?;
+    Ok((Elements::from_halves(first, second & (u64::MAX >> 1)), third, 3 * width))
 }
 
 fn read_bitmap(spec: &Spec, rest: &[u8], at: usize, width: usize) -> Result<u64, Fault> {
+    let before = spec.mti_size();
     let Some(bytes) = rest.get(at..at + width) else {
-        return Err(short(ElementAt::Bitmap, 4 + at, width, rest.len().saturating_sub(at)));
+        return Err(short(ElementAt::Bitmap, before + at, width, rest.len().saturating_sub(at)));
     };
     if let Ok(raw) = <[u8; 8]>::try_from(bytes) {
         return Ok(u64::from_be_bytes(raw));
     }
     let mut value = 0u64;
     for (place, byte) in bytes.iter().enumerate() {
-        let ch = spec.tables.to_latin1[usize::from(*byte)];
+        let ch = spec.bitmap_charset.to_latin1(*byte);
         let Some(nibble) = char::from(ch).to_digit(16) else {
             return Err(Fault {
                 element: ElementAt::Bitmap,
-                offset: 4 + at + place,
+                offset: before + at + place,
                 expected: Expected::HexDigits,
-                got: met(spec.charset, *byte),
+                got: met(spec.bitmap_charset, *byte),
             });
         };
         value = value << 4 | u64::from(nibble);

@@ -1,12 +1,12 @@
 //! A message explained to people and machines: element, name, raw bytes, value. Owns masking: unless it is asked for
 //! clear values, no card number, track, PIN or verification code leaves here, in whatever element it stands.
 
-use crate::composite::{SubError, TlvIter};
-use crate::draft::{PADDING, REST, ber_length, raw_binary};
+use crate::draft::{Content, Item, composite};
 use crate::encode::canonical_bitmaps;
+use crate::inside::{Node, element};
 use crate::message::Message;
 use crate::pan::mask_digits;
-use crate::spec::{FieldSpec, Kind, Layout, Part, PartLength, Secret, SubSpec};
+use crate::spec::Secret;
 use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
 use std::fmt::Write;
 
@@ -40,6 +40,8 @@ pub struct DescribedElement {
     pub raw: Option<String>,
     /// What it says.
     pub value: DescribedValue,
+    /// The length prefix in hexadecimal, when it is not what the content alone would give.
+    pub length: Option<String>,
 }
 
 /// What an element says.
@@ -64,51 +66,42 @@ pub struct DescribedItem {
     pub raw: Option<String>,
     /// What it says.
     pub value: DescribedValue,
-    /// BER-TLV: the length's bytes in hexadecimal, when they are not the shortest form.
+    /// The length's bytes in hexadecimal, when they are not what the data alone would give.
     pub length: Option<String>,
 }
 
 /// Explains a message, or what could be read of one.
 pub fn describe(message: &Message, options: &DescribeOptions) -> Described {
-    let viewer =
-        Viewer { message, clear: options.clear, numbers: if options.clear { vec![] } else { numbers(message) } };
-    let fields = message.present().filter_map(|n| Some((n, viewer.element(message.spec().field(n)?, message.raw(n)?))));
+    let nodes: Vec<(u8, Node<'_>)> = message.present().filter_map(|n| Some((n, element(message, n)?))).collect();
+    let mut numbers = Vec::new();
+    if !options.clear {
+        nodes.iter().for_each(|(_, node)| keep_numbers(node, &mut numbers));
+        numbers.sort_unstable_by_key(|number: &String| std::cmp::Reverse(number.len()));
+        numbers.dedup();
+    }
+    let viewer = Viewer { message, clear: options.clear, numbers };
+    let fields = nodes.iter().map(|(n, node)| (*n, viewer.element(*n, node))).collect();
     let kept = message.bitmaps();
+    let usual = canonical_bitmaps(message.spec(), message.elements(), message.third());
     Described {
         spec: message.spec().name().to_owned(),
         mti: message.mti().to_string(),
-        bitmap: (kept != canonical_bitmaps(message.spec(), message.elements())).then(|| hex(kept)),
-        fields: fields.collect(),
+        bitmap: (kept != usual).then(|| hex(kept)),
+        fields,
     }
 }
 
-/// The card numbers that a message carries where the spec says so; they are masked wherever else they turn up.
-fn numbers(message: &Message) -> Vec<String> {
-    let mut numbers = Vec::new();
-    let mut keep = |digits: &str| {
-        let digits = digits.trim_end_matches('F');
+/// Takes the card numbers that stand where the spec says so; they are masked wherever else they turn up.
+fn keep_numbers(node: &Node<'_>, numbers: &mut Vec<String>) {
+    if matches!(node.secret, Some(Secret::Pan | Secret::Track)) {
+        let text = node.text.clone().unwrap_or_else(|| hex(node.raw));
+        let digits = text.trim_end_matches(['F', ' ']);
         let digits = digits.split(['=', 'D']).next().unwrap_or_default();
         if (8..=19).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) {
             numbers.push(digits.to_owned());
         }
-    };
-    for n in message.present() {
-        let Some(field) = message.spec().field(n) else { continue };
-        if matches!(field.secret, Some(Secret::Pan | Secret::Track)) {
-            keep(&message.string(n).unwrap_or_default());
-        }
-        if let Layout::Tlv(known) = &field.layout {
-            for tlv in message.tlvs(n).map_while(Result::ok) {
-                let secret = known.iter().find(|(tag, _)| *tag == tlv.tag).and_then(|(_, sub)| sub.secret);
-                if matches!(secret, Some(Secret::Pan | Secret::Track)) {
-                    keep(&hex(tlv.value));
-                }
-            }
-        }
     }
-    numbers.sort_unstable_by_key(|number| std::cmp::Reverse(number.len()));
-    numbers.dedup();
-    numbers
+    node.items.iter().flatten().for_each(|item| keep_numbers(item, numbers));
 }
 
 /// One description in the making.
@@ -122,144 +115,60 @@ struct Viewer<'a> {
 type Shown = (Option<String>, DescribedValue);
 
 impl Viewer<'_> {
-    fn element(&self, field: &FieldSpec, raw: &[u8]) -> DescribedElement {
-        let items = match &field.layout {
-            Layout::Plain => None,
+    fn element(&self, n: u8, node: &Node<'_>) -> DescribedElement {
+        let (mut raw, mut value) = self.shown(node);
+        let mut length = node.length.as_deref().map(hex);
+        if let (true, DescribedValue::Items(items)) = (self.clear, &value) {
+            // What is shown as parts must be writable as parts, byte for byte; else the bytes stand for themselves.
+            let items: Vec<Item> = items.iter().map(written).collect();
+            let spec = self.message.spec();
+            let built = spec.field(n).and_then(|field| composite(spec, "", &field.layout, &field.wire, &items).ok());
+            if built.is_none_or(|(bytes, _)| bytes != node.raw) {
+                (raw, value) = (Some(hex(node.raw)), DescribedValue::Opaque);
+            }
+            let usual = spec.field(n).map(|field| {
+                let wire = self.message.wire(n).unwrap_or_default();
+                let prefix = wire.get(..wire.len().saturating_sub(node.raw.len())).unwrap_or_default();
+                crate::inside::odd_prefix(&field.wire, prefix, node.raw, 0, false)
+            });
+            length = usual.flatten().as_deref().map(hex);
+        } else if !self.clear {
+            length = None;
+        }
+        DescribedElement { name: node.name.clone(), raw, value, length }
+    }
+
+    fn shown(&self, node: &Node<'_>) -> Shown {
+        match &node.items {
             // A secret composite is shown by its own mask alone.
-            Layout::Tagged(_) | Layout::Parts(_) | Layout::Repeat(_) | Layout::Tlv(_)
-                if field.secret.is_some() && !self.clear =>
-            {
-                None
-            }
-            Layout::Tagged(layout) => {
-                let mut items = Vec::new();
-                let subs = self.message.subs(field.number);
-                if let (Some(class), Some(letter)) = (&layout.class, subs.class()) {
-                    let value = DescribedValue::Text(char::from(letter).to_string());
-                    items.push(item(&class.id, &class.name, (raw.first().map(|b| hex(&[*b])), value)));
-                }
-                for sub in subs {
-                    match sub {
-                        Ok((tag, data)) => items.push(self.sub(&tag, &layout.subs, data)),
-                        Err(error) => items.push(self.unread(raw, error, subs_secret(&layout.subs))),
-                    }
-                }
-                Some(items)
-            }
-            Layout::Parts(parts) => Some(self.parts(field.kind, parts, raw)),
-            Layout::Repeat(parts) => Some(self.repeats(field.kind, parts, raw)),
-            Layout::Tlv(known) => Some(self.tlvs(known, raw, 0)),
-        };
-        let (shown, value) = match items {
-            Some(items) => {
+            Some(nodes) if self.clear || node.secret.is_none() => {
+                let items: Vec<DescribedItem> = nodes.iter().map(|node| self.item(node)).collect();
                 let hidden = items.iter().any(|item| item.raw.is_none());
-                ((!hidden).then(|| hex(raw)), DescribedValue::Items(items))
+                ((!hidden).then(|| hex(node.raw)), DescribedValue::Items(items))
             }
-            None => self.leaf(raw_binary(self.message.spec(), field), field.secret, raw),
-        };
-        DescribedElement { name: field.name.clone(), raw: shown, value }
-    }
-
-    fn sub(&self, tag: &[u8; 2], known: &[([u8; 2], SubSpec)], data: &[u8]) -> DescribedItem {
-        let id = String::from_utf8_lossy(tag);
-        match known.iter().find(|(known, _)| known == tag) {
-            Some((_, sub)) => item(&id, &sub.name, self.leaf(sub.kind == Kind::B, sub.secret, data)),
-            None => item(&id, "Sub-element", self.leaf(false, None, data)),
+            Some(_) | None => self.leaf(node),
         }
     }
 
-    /// What is left where the inside of a composite stops making sense. When something in there may be secret, what
-    /// cannot be read may be it.
-    fn unread(&self, raw: &[u8], error: SubError, secrets: bool) -> DescribedItem {
-        let rest = raw.get(error.offset..).unwrap_or_default();
-        let shown = self.leaf(true, secrets.then_some(Secret::Pin), rest);
-        item(REST, &format!("Unreadable: {error}"), shown)
-    }
-
-    fn parts(&self, kind: Kind, parts: &[Part], raw: &[u8]) -> Vec<DescribedItem> {
-        let mut items = Vec::with_capacity(parts.len());
-        let mut rest = raw;
-        for part in parts {
-            if rest.is_empty() {
-                break;
-            }
-            let len = match part.length {
-                PartLength::Fixed(len) => usize::from(len).min(rest.len()),
-                PartLength::Rest => rest.len(),
-            };
-            let (data, behind) = rest.split_at_checked(len).unwrap_or((rest, &[]));
-            items.push(item(&part.name, &part.title, self.leaf(kind == Kind::B, None, data)));
-            rest = behind;
-        }
-        if !rest.is_empty() {
-            items.push(item(REST, "Unreadable: longer than its parts", self.leaf(true, None, rest)));
-        }
-        items
-    }
-
-    fn repeats(&self, kind: Kind, parts: &[Part], raw: &[u8]) -> Vec<DescribedItem> {
-        let size: usize = parts
-            .iter()
-            .map(|part| match part.length {
-                PartLength::Fixed(len) => usize::from(len),
-                PartLength::Rest => 0,
-            })
-            .sum();
-        raw.chunks(size.max(1))
-            .enumerate()
-            .map(|(at, chunk)| {
-                let inner = self.parts(kind, parts, chunk);
-                let hidden = inner.iter().any(|item| item.raw.is_none());
-                let raw = (!hidden).then(|| hex(chunk));
-                item(&(at + 1).to_string(), "Repetition", (raw, DescribedValue::Items(inner)))
-            })
-            .collect()
-    }
-
-    fn tlvs(&self, known: &[(u32, SubSpec)], raw: &[u8], depth: u8) -> Vec<DescribedItem> {
-        let mut items = Vec::new();
-        let mut tlvs = TlvIter::new(raw);
-        loop {
-            for _ in 0..tlvs.skip_padding() {
-                items.push(item(PADDING, "Padding", (Some(PADDING.to_owned()), DescribedValue::Opaque)));
-            }
-            let tlv = match tlvs.next() {
-                Some(Ok(tlv)) => tlv,
-                Some(Err(error)) => {
-                    items.push(self.unread(raw, error, true));
-                    break;
-                }
-                None => break,
-            };
-            let sub = known.iter().find(|(tag, _)| *tag == tlv.tag).map(|(_, sub)| sub);
-            let secret = sub.and_then(|sub| sub.secret);
-            let shown = if tlv.is_constructed() && !tlv.value.is_empty() && depth < 4 && secret.is_none() {
-                let inner = self.tlvs(known, tlv.value, depth + 1);
-                let hidden = inner.iter().any(|item| item.raw.is_none());
-                ((!hidden).then(|| hex(tlv.value)), DescribedValue::Items(inner))
-            } else if tlv.is_constructed() && depth >= 4 {
-                self.leaf(true, Some(Secret::Pin), tlv.value)
-            } else {
-                self.leaf(true, secret, tlv.value)
-            };
-            let name = sub.map_or("EMV data object", |sub| &sub.name);
-            let mut item = item(&format!("{:02X}", tlv.tag), name, shown);
-            item.length = (tlv.length != ber_length(tlv.value.len())).then(|| hex(tlv.length));
-            items.push(item);
-        }
-        items
+    fn item(&self, node: &Node<'_>) -> DescribedItem {
+        let (raw, value) = self.shown(node);
+        let length = node.length.as_deref().map(hex);
+        DescribedItem { id: node.id.clone(), name: node.name.clone(), raw, value, length }
     }
 
     /// One leaf: text, or bytes of which only the hexadecimal form is shown.
-    fn leaf(&self, binary: bool, secret: Option<Secret>, data: &[u8]) -> Shown {
-        let text = if binary { hex(data) } else { self.message.spec().charset().string(data) };
+    fn leaf(&self, node: &Node<'_>) -> Shown {
+        let data = node.raw;
+        let binary = node.text.is_none();
+        let text = node.text.clone().unwrap_or_else(|| hex(data));
         if self.clear {
             // A star of its own in a secret text would be taken for a mask when it is read back; its bytes are not.
-            let opaque = binary || (secret.is_some() && text.contains('*'));
+            let starred = node.secret.is_some() && text.contains('*') && !data.is_empty();
+            let opaque = binary || starred || !node.exact;
             let value = if opaque { DescribedValue::Opaque } else { DescribedValue::Text(text) };
             return (Some(hex(data)), value);
         }
-        if let Some(secret) = secret {
+        if let Some(secret) = node.secret {
             return (None, DescribedValue::Text(mask(secret, &text)));
         }
         if self.leaks(data, &text) {
@@ -294,12 +203,20 @@ impl Viewer<'_> {
     }
 }
 
-fn subs_secret(known: &[([u8; 2], SubSpec)]) -> bool {
-    known.iter().any(|(_, sub)| sub.secret.is_some())
+/// A described part as one to be written.
+fn written(item: &DescribedItem) -> Item {
+    let bytes = |text: &Option<String>| unhex(text.as_deref().unwrap_or_default());
+    let content = match &item.value {
+        DescribedValue::Opaque => Content::Raw(bytes(&item.raw)),
+        DescribedValue::Text(text) => Content::Text(text.clone()),
+        DescribedValue::Items(items) => Content::Items(items.iter().map(written).collect()),
+    };
+    Item { id: item.id.clone(), content, length: item.length.as_ref().map(|text| unhex(text)) }
 }
 
-fn item(id: &str, name: &str, (raw, value): Shown) -> DescribedItem {
-    DescribedItem { id: id.to_owned(), name: name.to_owned(), raw, value, length: None }
+fn unhex(text: &str) -> Vec<u8> {
+    // Written by `hex` a moment ago.
+    crate::draft::from_hex("", text).unwrap_or_default()
 }
 
 /// The masked form of a secret's text.
@@ -416,10 +333,13 @@ impl Serialize for Fields<'_> {
 
 impl Serialize for DescribedElement {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = serializer.serialize_struct("DescribedElement", 3)?;
+        let mut out = serializer.serialize_struct("DescribedElement", 4)?;
         out.serialize_field("name", &self.name)?;
         out.serialize_field("raw", &self.raw)?;
         out.serialize_field("value", &self.value)?;
+        if let Some(length) = &self.length {
+            out.serialize_field("length", length)?;
+        }
         out.end()
     }
 }

@@ -3,12 +3,16 @@
 
 use crate::bitmap::Elements;
 use crate::composite::read_ber_length;
-use crate::decode::read_bitmaps;
-use crate::encode::{Builder, canonical_bitmaps};
+use crate::decode::{read_bitmaps, third_bit};
+use crate::encode::{Builder, canonical_bitmaps, says};
 use crate::error::EncodeError;
+use crate::form::{Encoding, Form, WriteFault};
+use crate::inside::{odd_prefix, raw_form};
 use crate::message::Message;
 use crate::mti::Mti;
-use crate::spec::{FieldSpec, Kind, Layout, Part, PartLength, Secret, Spec, SubSpec, TaggedLayout};
+use crate::spec::{
+    BitmappedLayout, DatasetSpec, FieldSpec, Kind, Layout, Part, PartLength, Secret, Spec, TaggedLayout, TlvLayout,
+};
 use crate::spec_file::ber_tag;
 use bytes::{Bytes, BytesMut};
 use std::collections::BTreeMap;
@@ -46,7 +50,7 @@ pub struct Item {
     pub id: String,
     /// What it holds.
     pub content: Content,
-    /// BER-TLV: the length's bytes, when they are not the shortest form.
+    /// The length's bytes, when they are not what the content alone would give.
     pub length: Option<Vec<u8>>,
 }
 
@@ -56,6 +60,8 @@ pub struct Draft {
     /// The message type.
     pub mti: Mti,
     elements: BTreeMap<u8, Content>,
+    /// Length prefixes that are not what the content alone would give.
+    lengths: BTreeMap<u8, Vec<u8>>,
     bitmaps: Option<Vec<u8>>,
 }
 
@@ -63,18 +69,25 @@ pub struct Draft {
 pub(crate) const REST: &str = "?";
 /// The id of padding between BER-TLV objects.
 pub(crate) const PADDING: &str = "00";
+/// The id of the bitmap in front of sub-elements.
+pub(crate) const BITMAP: &str = "bitmap";
 
 impl Draft {
     /// An empty message of that type.
     pub fn new(mti: Mti) -> Draft {
-        Draft { mti, elements: BTreeMap::new(), bitmaps: None }
+        Draft { mti, elements: BTreeMap::new(), lengths: BTreeMap::new(), bitmaps: None }
     }
 
     /// All elements of a message, as on the wire.
     pub fn from_message(message: &Message) -> Draft {
         let mut draft = Draft::new(message.mti());
         for n in message.present() {
-            draft.set_raw(n, message.raw(n).unwrap_or_default());
+            let raw = message.raw(n).unwrap_or_default();
+            draft.set_raw(n, raw);
+            if let (Some((form, units)), Some(wire)) = (message.rare(n), message.wire(n)) {
+                let prefix = wire.get(..wire.len().saturating_sub(raw.len())).unwrap_or_default();
+                draft.keep_length(n, odd_prefix(form, prefix, raw, units, false));
+            }
         }
         draft.bitmaps = Some(message.bitmaps().to_vec());
         draft
@@ -108,7 +121,15 @@ impl Draft {
     /// Sets an element.
     pub fn set(&mut self, n: u8, content: Content) -> &mut Draft {
         self.elements.insert(n, content);
+        self.lengths.remove(&n);
         self
+    }
+
+    /// Keeps an element's length prefix as it was on the wire, as long as it still says its length.
+    pub(crate) fn keep_length(&mut self, n: u8, length: Option<Vec<u8>>) {
+        if let Some(length) = length {
+            self.lengths.insert(n, length);
+        }
     }
 
     /// Takes an element out; whether it was there.
@@ -131,14 +152,18 @@ impl Draft {
         let mut out = BytesMut::new();
         let mut builder = Builder::new(spec, self.mti, &mut out);
         let mut elements = Elements::default();
+        let mut third = 0;
         for (n, content) in &self.elements {
             let field = spec.field(*n).ok_or(EncodeError::UnknownElement(*n))?;
-            write_element(&mut builder, spec, field, content)?;
+            write_element(&mut builder, spec, field, content, self.lengths.get(n).map(Vec::as_slice))?;
             elements.insert(*n);
+            third |= third_bit(*n);
         }
-        match self.bitmaps.as_deref().filter(|kept| *kept != canonical_bitmaps(spec, elements)) {
+        match self.bitmaps.as_deref().filter(|kept| *kept != canonical_bitmaps(spec, elements, third)) {
             Some(kept) => match read_bitmaps(spec, kept) {
-                Ok((promised, size)) if size == kept.len() && promised.elements() == elements => {
+                Ok((promised, also, size))
+                    if size == kept.len() && promised.elements() == elements && also == third =>
+                {
                     builder.finish_with_bitmaps(kept)?
                 }
                 Ok(_) | Err(_) => builder.finish()?,
@@ -154,58 +179,95 @@ fn write_element(
     spec: &Spec,
     field: &FieldSpec,
     content: &Content,
+    length: Option<&[u8]>,
 ) -> Result<(), EncodeError> {
     let n = field.number;
     let place = format!("DE{n}");
     match content {
         Content::Digits(value) => builder.digits(n, *value),
-        Content::Raw(raw) => builder.raw(n, raw),
-        Content::Items(items) => builder.raw(n, &composite(spec, &place, field, items)?),
+        Content::Raw(raw) => builder.raw_behind(n, length, raw),
+        Content::Items(items) => {
+            let (content, units) = composite(spec, &place, &field.layout, &field.wire, items)?;
+            let mut usual = Vec::new();
+            field.wire.write_prefix(units, content.len(), &mut usual);
+            builder.raw_behind(n, length.or(Some(&usual)), &content)
+        }
         Content::Text(text) => {
             if is_masked(field.secret, text) {
                 return Err(EncodeError::Masked(place));
             }
-            if raw_binary(spec, field) {
-                return builder.raw(n, &from_hex(&place, text)?);
+            if field.kind == Kind::B && field.wire.encoding == Encoding::Binary {
+                return builder.raw_behind(n, length, &from_hex(&place, text)?);
             }
-            builder.text(n, &latin1(&place, text)?)
+            let text = latin1(&place, text)?;
+            match length {
+                // The text makes the content, and its prefix is not the usual one.
+                Some(length) if spec.rare(n).is_some() => {
+                    let mut content = Vec::new();
+                    match field.wire.write(&text, &mut content) {
+                        Ok(_) => builder.raw_behind(n, Some(length), &content),
+                        Err(_) => builder.text(n, &text),
+                    }
+                }
+                Some(_) | None => builder.text(n, &text),
+            }
         }
     }
-}
-
-/// Whether an element's bytes are shown and written in hexadecimal because they are no text.
-pub(crate) fn raw_binary(spec: &Spec, field: &FieldSpec) -> bool {
-    field.kind == Kind::B && spec.plan(field.number).is_some_and(|plan| plan.check != crate::spec::Check::Hex)
 }
 
 fn is_masked(secret: Option<Secret>, text: &str) -> bool {
     secret.is_some() && text.contains('*')
 }
 
-fn composite(spec: &Spec, place: &str, field: &FieldSpec, items: &[Item]) -> Result<Vec<u8>, EncodeError> {
+/// The content of a composite, and how many characters, digits or bytes it is.
+pub(crate) fn composite(
+    spec: &Spec,
+    place: &str,
+    layout: &Layout,
+    form: &Form,
+    items: &[Item],
+) -> Result<(Vec<u8>, usize), EncodeError> {
     let mut out = Vec::new();
-    match &field.layout {
+    match layout {
         Layout::Tagged(layout) => {
             for (at, item) in items.iter().enumerate() {
                 tagged_item(spec, place, layout, at == 0, item, &mut out)?;
             }
         }
-        Layout::Tlv(known) => tlv_items(place, known, items, &mut out)?,
-        Layout::Parts(parts) => positional(spec, place, field.kind, parts, items, &mut out)?,
+        Layout::Tlv(layout) => tlv_items(spec, place, layout, true, items, &mut out)?,
+        Layout::Parts(parts) => positional(spec, place, form, parts, items, &mut out)?,
         Layout::Repeat(parts) => {
             for item in items {
                 let place = format!("{place} {}", item.id);
                 match &item.content {
-                    Content::Items(items) => positional(spec, &place, field.kind, parts, items, &mut out)?,
+                    Content::Items(items) => positional(spec, &place, form, parts, items, &mut out)?,
                     Content::Text(_) | Content::Digits(_) | Content::Raw(_) => {
-                        out.extend(wire_text(spec, &place, field.kind, None, &item.content)?);
+                        out.extend(slice(&place, form, None, &item.content)?);
                     }
                 }
             }
         }
+        Layout::Datasets(known) => datasets(spec, place, known, items, &mut out)?,
+        Layout::Bitmapped(layout) => announced(spec, place, layout, items, &mut out)?,
         Layout::Plain => return Err(wrong(place, "the spec knows no parts of this element; give its value as text")),
     }
-    Ok(out)
+    if matches!(layout, Layout::Parts(_) | Layout::Repeat(_)) && !form.is_bytewise() {
+        // So far it is the text; what is packed is packed as a whole.
+        let text = std::mem::take(&mut out);
+        let open = Form { length: open_length(form.length), ..*form };
+        let units = open.write(&text, &mut out).map_err(|fault| refused(place, &open, fault))?;
+        return Ok((out, units));
+    }
+    let units = form.units_of(&out);
+    Ok((out, units))
+}
+
+/// A fixed length stays, so that what is short is filled up; others are checked with their prefix.
+fn open_length(length: PartLength) -> PartLength {
+    match length {
+        PartLength::Fixed(_) => length,
+        PartLength::Variable { .. } | PartLength::Rest => PartLength::Rest,
+    }
 }
 
 fn tagged_item(
@@ -218,47 +280,70 @@ fn tagged_item(
 ) -> Result<(), EncodeError> {
     let place = format!("{place} {}", item.id);
     if item.id == REST {
-        out.extend(wire_text(spec, &place, Kind::B, None, &item.content)?);
+        out.extend(bytes(&place, &item.content)?);
         return Ok(());
     }
     if layout.class.as_ref().is_some_and(|class| class.id == item.id) {
-        let class = wire_text(spec, &place, Kind::Ans, None, &item.content)?;
-        if !first || class.len() != 1 {
-            return Err(wrong(&place, "it is one character and stands first"));
-        }
-        out.extend(class);
+        out.push(class_byte(spec, &place, first, &item.content)?);
         return Ok(());
     }
-    let tag: [u8; 2] = item.id.as_bytes().try_into().map_err(|_| wrong(&place, "a sub-element's id is two digits"))?;
-    if !tag.iter().all(u8::is_ascii_digit) {
-        return Err(wrong(&place, "a sub-element's id is two digits"));
+    let known = layout.known(item.id.as_bytes());
+    let (data, units) = match known {
+        Some(sub) => leaf(spec, &place, &sub.form, &sub.layout, sub.secret, &item.content)?,
+        None => {
+            let data = text_of(spec, &place, &item.content)?;
+            let len = data.len();
+            (data, len)
+        }
+    };
+    layout.tag.write(layout.short, &item.id, out).map_err(|reason| wrong(&place, reason))?;
+    let from = out.len();
+    let form = known.map(|sub| &sub.form);
+    layout.length.write(form, units, data.len(), out).map_err(|reason| wrong(&place, reason))?;
+    if let Some(length) = item.length.as_ref().filter(|length| length.len() == out.len() - from) {
+        out.truncate(from);
+        out.extend_from_slice(length);
     }
-    let known = layout.subs.iter().find(|(known, _)| *known == tag).map(|(_, sub)| sub);
-    let kind = known.map_or(Kind::Ans, |sub| sub.kind);
-    let data = wire_text(spec, &place, kind, known.and_then(|sub| sub.secret), &item.content)?;
-    let length = format!("{:02}", data.len());
-    if length.len() > 2 {
-        return Err(wrong(&place, "a sub-element has at most 99 bytes"));
-    }
-    out.extend(tag.iter().chain(length.as_bytes()).map(|ch| spec.charset.from_latin1(*ch)));
     out.extend(data);
     Ok(())
 }
 
-fn tlv_items(place: &str, known: &[(u32, SubSpec)], items: &[Item], out: &mut Vec<u8>) -> Result<(), EncodeError> {
-    for item in items {
+fn class_byte(spec: &Spec, place: &str, first: bool, content: &Content) -> Result<u8, EncodeError> {
+    match text_of(spec, place, content)?.as_slice() {
+        [class] if first => Ok(*class),
+        _ => Err(wrong(place, "it is one character and stands first")),
+    }
+}
+
+fn tlv_items(
+    spec: &Spec,
+    place: &str,
+    layout: &TlvLayout,
+    outermost: bool,
+    items: &[Item],
+    out: &mut Vec<u8>,
+) -> Result<(), EncodeError> {
+    for (at, item) in items.iter().enumerate() {
         let place = format!("{place} {}", item.id);
-        let secret = known.iter().find(|(tag, _)| ber_tag(&item.id) == Some(*tag)).and_then(|(_, sub)| sub.secret);
-        let value = match &item.content {
-            Content::Items(inner) => {
+        if outermost && layout.class.as_ref().is_some_and(|class| class.id == item.id) {
+            out.push(class_byte(spec, &place, at == 0, &item.content)?);
+            continue;
+        }
+        let sub = layout.subs.iter().find(|(tag, _)| ber_tag(&item.id) == Some(*tag)).map(|(_, sub)| sub);
+        let secret = sub.and_then(|sub| sub.secret);
+        let value = match (&item.content, sub) {
+            (content, Some(sub)) if sub.as_text || sub.layout != Layout::Plain => {
+                leaf(spec, &place, &sub.form, &sub.layout, secret, content)?.0
+            }
+            (Content::Items(inner), _) => {
                 let mut value = Vec::new();
-                tlv_items(&place, known, inner, &mut value)?;
+                tlv_items(spec, &place, layout, false, inner, &mut value)?;
                 value
             }
-            Content::Raw(raw) => raw.clone(),
-            Content::Text(text) if is_masked(secret, text) => return Err(EncodeError::Masked(place)),
-            Content::Text(text) => from_hex(&place, text)?,
-            Content::Digits(_) => return Err(wrong(&place, "a TLV value is hexadecimal text")),
+            (Content::Raw(raw), _) => raw.clone(),
+            (Content::Text(text), _) if is_masked(secret, text) => return Err(EncodeError::Masked(place)),
+            (Content::Text(text), _) => from_hex(&place, text)?,
+            (Content::Digits(_), _) => return Err(wrong(&place, "a TLV value is hexadecimal text")),
         };
         if item.id == REST || item.id == PADDING {
             out.extend(value);
@@ -280,6 +365,128 @@ fn tlv_items(place: &str, known: &[(u32, SubSpec)], items: &[Item], out: &mut Ve
     Ok(())
 }
 
+fn datasets(
+    spec: &Spec,
+    place: &str,
+    known: &[(u8, DatasetSpec)],
+    items: &[Item],
+    out: &mut Vec<u8>,
+) -> Result<(), EncodeError> {
+    for item in items {
+        let place = format!("{place} {}", item.id);
+        if item.id == REST {
+            out.extend(bytes(&place, &item.content)?);
+            continue;
+        }
+        let id = from_hex(&place, &item.id)?;
+        let [id] = *id.as_slice() else {
+            return Err(wrong(&place, "a dataset's id is one byte in hexadecimal"));
+        };
+        let data = match (&item.content, known.iter().find(|(known, _)| *known == id)) {
+            (Content::Items(items), Some((_, set))) => composite(spec, &place, &set.layout, &raw_form(spec), items)?.0,
+            (content, _) => bytes(&place, content)?,
+        };
+        let len = u16::try_from(data.len()).map_err(|_| wrong(&place, "a dataset has at most 65535 bytes"))?;
+        out.push(id);
+        out.extend(len.to_be_bytes());
+        out.extend(data);
+    }
+    Ok(())
+}
+
+fn announced(
+    spec: &Spec,
+    place: &str,
+    layout: &BitmappedLayout,
+    items: &[Item],
+    out: &mut Vec<u8>,
+) -> Result<(), EncodeError> {
+    let mut bits: Vec<u8> = Vec::new();
+    let mut bitmap = None;
+    let mut behind = Vec::new();
+    for (at, item) in items.iter().enumerate() {
+        let place = format!("{place} {}", item.id);
+        if item.id == REST {
+            behind.extend(bytes(&place, &item.content)?);
+            continue;
+        }
+        if item.id == BITMAP && at == 0 {
+            bitmap = Some(bytes(&place, &item.content)?);
+            continue;
+        }
+        let number = item.id.parse::<u8>().ok();
+        let sub = layout.fields.iter().find(|(known, _)| number == Some(*known));
+        let Some((bit, sub)) = sub.filter(|(bit, _)| bits.last().is_none_or(|last| last < bit)) else {
+            return Err(wrong(&place, "its id is the number of a bit that the spec knows; they ascend"));
+        };
+        bits.push(*bit);
+        let (data, units) = leaf(spec, &place, &sub.form, &sub.layout, sub.secret, &item.content)?;
+        prefixed(&place, &sub.form, units, &data, item.length.as_deref(), &mut behind)?;
+    }
+    out.extend(bitmap.unwrap_or_else(|| layout.write(&bits)));
+    out.extend(behind);
+    Ok(())
+}
+
+/// A part's data behind its own length, as it was where that still says the same.
+fn prefixed(
+    place: &str,
+    form: &Form,
+    units: usize,
+    data: &[u8],
+    kept: Option<&[u8]>,
+    out: &mut Vec<u8>,
+) -> Result<(), EncodeError> {
+    match kept.filter(|kept| says(form, kept, data).is_some()) {
+        Some(kept) => out.extend_from_slice(kept),
+        None if units > form.max() && matches!(form.length, PartLength::Variable { .. }) => {
+            return Err(wrong(place, format!("{units} characters, at most {} are possible", form.max())));
+        }
+        None => form.write_prefix(units, data.len(), out),
+    }
+    out.extend_from_slice(data);
+    Ok(())
+}
+
+/// The bytes of a part that has a form of its own, and how many characters, digits or bytes they are.
+fn leaf(
+    spec: &Spec,
+    place: &str,
+    form: &Form,
+    layout: &Layout,
+    secret: Option<Secret>,
+    content: &Content,
+) -> Result<(Vec<u8>, usize), EncodeError> {
+    let text = match content {
+        Content::Raw(raw) => return Ok((raw.clone(), form.units_of(raw))),
+        Content::Items(items) => return composite(spec, place, layout, form, items),
+        Content::Text(text) if is_masked(secret, text) => return Err(EncodeError::Masked(place.to_owned())),
+        Content::Text(text) if form.kind == Kind::B && form.encoding == Encoding::Binary => {
+            let data = from_hex(place, text)?;
+            let len = data.len();
+            return Ok((data, len));
+        }
+        Content::Text(text) => latin1(place, text)?,
+        Content::Digits(value) => value.to_string().into_bytes(),
+    };
+    // What is inside is not checked when it is read, so that nothing keeps a message from being written back.
+    let form = Form { lenient: true, ..*form };
+    let mut out = Vec::new();
+    let units = form.write(&text, &mut out).map_err(|fault| refused(place, &form, fault))?;
+    Ok((out, units))
+}
+
+fn refused(place: &str, form: &Form, fault: WriteFault) -> EncodeError {
+    match fault {
+        WriteFault::Character(at) => {
+            wrong(place, format!("character {} is wrong, expected {}", at + 1, form.expected()))
+        }
+        WriteFault::Length { got, want, fixed } => {
+            wrong(place, format!("{got} characters, the spec wants {}{want}", if fixed { "" } else { "at most " }))
+        }
+    }
+}
+
 /// The shortest BER form of a length.
 pub(crate) fn ber_length(len: usize) -> Vec<u8> {
     let bytes = len.to_be_bytes();
@@ -296,10 +503,11 @@ pub(crate) fn ber_length(len: usize) -> Vec<u8> {
     }
 }
 
+/// Parts one behind the other: bytes, or text where they are slices of something packed.
 fn positional(
     spec: &Spec,
     place: &str,
-    kind: Kind,
+    around: &Form,
     parts: &[Part],
     items: &[Item],
     out: &mut Vec<u8>,
@@ -308,37 +516,66 @@ fn positional(
     for (at, item) in items.iter().enumerate() {
         let place = format!("{place} {}", item.id);
         if item.id == REST {
-            out.extend(wire_text(spec, &place, Kind::B, None, &item.content)?);
+            match &item.content {
+                content if around.is_bytewise() => out.extend(bytes(&place, content)?),
+                content => out.extend(slice(&place, around, None, content)?),
+            }
             continue;
         }
         let Some(part) = expected.next().filter(|part| part.name == item.id) else {
             let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
             return Err(wrong(&place, format!("parts stand in this order, none left out: {}", names.join(", "))));
         };
-        let data = wire_text(spec, &place, kind, None, &item.content)?;
+        if let Some(form) = &part.form {
+            let (data, units) = leaf(spec, &place, form, &part.layout, part.secret, &item.content)?;
+            prefixed(&place, form, units, &data, item.length.as_deref(), out)?;
+            continue;
+        }
+        let data = slice(&place, around, part.secret, &item.content)?;
         let last = at + 1 == items.len();
         match part.length {
             PartLength::Fixed(len) if data.len() > usize::from(len) || (data.len() < usize::from(len) && !last) => {
                 return Err(wrong(&place, format!("{} characters, the part has {len}", data.len())));
             }
-            PartLength::Fixed(_) | PartLength::Rest => out.extend(data),
+            PartLength::Fixed(_) | PartLength::Variable { .. } | PartLength::Rest => out.extend(data),
         }
     }
     Ok(())
 }
 
-/// The wire bytes of a leaf: text by the character set, hexadecimal where the kind is binary.
-fn wire_text(
-    spec: &Spec,
-    place: &str,
-    kind: Kind,
-    secret: Option<Secret>,
-    content: &Content,
-) -> Result<Vec<u8>, EncodeError> {
+/// So many characters of the text around them: on the wire where one is a byte, else as text.
+fn slice(place: &str, around: &Form, secret: Option<Secret>, content: &Content) -> Result<Vec<u8>, EncodeError> {
+    let text = match content {
+        Content::Raw(raw) => return Ok(raw.clone()),
+        Content::Text(text) if is_masked(secret, text) => return Err(EncodeError::Masked(place.to_owned())),
+        Content::Text(text) => latin1(place, text)?,
+        Content::Digits(value) => value.to_string().into_bytes(),
+        Content::Items(_) => {
+            return Err(wrong(place, "this part has no parts of its own; give its value as text"));
+        }
+    };
+    Ok(match around.encoding {
+        Encoding::Text(set) => text.into_iter().map(|ch| set.from_latin1(ch)).collect(),
+        Encoding::Hex(set) if around.kind == Kind::B => text.into_iter().map(|ch| set.from_latin1(ch)).collect(),
+        Encoding::Binary | Encoding::Hex(_) | Encoding::Bcd { .. } => text,
+    })
+}
+
+/// The bytes of a part of which nothing else is known.
+fn bytes(place: &str, content: &Content) -> Result<Vec<u8>, EncodeError> {
     match content {
         Content::Raw(raw) => Ok(raw.clone()),
-        Content::Text(text) if is_masked(secret, text) => Err(EncodeError::Masked(place.to_owned())),
-        Content::Text(text) if kind == Kind::B => from_hex(place, text),
+        Content::Text(text) => from_hex(place, text),
+        Content::Digits(_) | Content::Items(_) => {
+            Err(wrong(place, "this part has no parts of its own; give its value as text"))
+        }
+    }
+}
+
+/// Text in the spec's character set.
+fn text_of(spec: &Spec, place: &str, content: &Content) -> Result<Vec<u8>, EncodeError> {
+    match content {
+        Content::Raw(raw) => Ok(raw.clone()),
         Content::Text(text) => Ok(latin1(place, text)?.into_iter().map(|ch| spec.charset.from_latin1(ch)).collect()),
         Content::Digits(value) => {
             Ok(value.to_string().into_bytes().into_iter().map(|ch| spec.charset.from_latin1(ch)).collect())

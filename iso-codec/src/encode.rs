@@ -2,11 +2,12 @@
 //! bitmaps; what it writes, `decode` reads back, because every content passes the same check.
 
 use crate::bitmap::Elements;
-use crate::decode::LONGEST;
+use crate::decode::{LONGEST, third_bit};
 use crate::error::EncodeError;
+use crate::form::{Encoding, Form, Head, WriteFault};
 use crate::message::Message;
 use crate::mti::Mti;
-use crate::spec::{BitmapForm, Check, FieldPlan, Pad, Spec};
+use crate::spec::{BitmapForm, Check, FieldPlan, Kind, MtiForm, Pad, PartLength, Spec};
 use bytes::BytesMut;
 
 /// Writes one message at the end of a buffer. Elements are set in ascending order; dropped without
@@ -21,6 +22,8 @@ pub struct Builder<'a> {
     elements: Elements,
     last: u8,
     second: bool,
+    /// The third bitmap, once an element of it is set.
+    third: u64,
     finished: bool,
 }
 
@@ -36,9 +39,13 @@ impl<'a> Builder<'a> {
             elements: Elements::default(),
             last: 1,
             second: false,
+            third: 0,
             finished: false,
         };
-        builder.put(&mti.digits().map(|digit| spec.tables.zero.wrapping_add(digit)));
+        match spec.mti {
+            MtiForm::Text(set) => builder.put(&mti.digits().map(|digit| set.tables().zero.wrapping_add(digit))),
+            MtiForm::Bcd => builder.put(&mti.0.to_be_bytes()),
+        }
         builder.put(blank_bitmap(spec));
         builder
     }
@@ -53,15 +60,13 @@ impl<'a> Builder<'a> {
     pub fn copy(&mut self, n: u8, message: &Message) -> Result<(), EncodeError> {
         if std::ptr::eq(self.spec, &raw const **message.spec()) {
             let Some(wire) = message.wire(n) else { return Ok(()) };
-            self.place(n)?;
+            self.take(n)?;
             self.put(wire);
             return Ok(());
         }
         let Some(raw) = message.raw(n) else { return Ok(()) };
-        let opaque = |spec: &Spec| {
-            spec.plan(n).is_some_and(|p| p.check == Check::Any)
-                && spec.field(n).is_some_and(|f| f.kind == crate::spec::Kind::B)
-        };
+        let opaque =
+            |spec: &Spec| spec.field(n).is_some_and(|f| f.kind == Kind::B && f.wire.encoding == Encoding::Binary);
         if opaque(self.spec) && opaque(message.spec()) {
             return self.raw(n, raw);
         }
@@ -103,7 +108,7 @@ impl<'a> Builder<'a> {
     /// Sets an element from Latin-1 text. A fixed element is filled up: numbers with zeros on the left, text with
     /// blanks on the right.
     pub fn text(&mut self, n: u8, text: &[u8]) -> Result<(), EncodeError> {
-        let plan = self.place(n)?;
+        let Some(plan) = self.place(n)? else { return self.rare_text(n, text) };
         let fill = self.prefix(n, plan, text.len())?;
         let tables = self.spec.tables;
         if plan.pad == Pad::ZerosLeft {
@@ -137,7 +142,7 @@ impl<'a> Builder<'a> {
     /// Sets an element to a number: a fixed one is filled with zeros on the left, a variable one gets the digits that
     /// the number needs.
     pub fn digits(&mut self, n: u8, value: u64) -> Result<(), EncodeError> {
-        let plan = self.place(n)?;
+        let Some(plan) = self.place(n)? else { return self.rare_digits(n, value) };
         let mut digits = [self.spec.tables.zero; 20];
         let mut rest = value;
         let mut used = 0;
@@ -165,7 +170,7 @@ impl<'a> Builder<'a> {
 
     /// Sets an element from its content as on the wire; only the length prefix is added.
     pub fn raw(&mut self, n: u8, content: &[u8]) -> Result<(), EncodeError> {
-        let plan = self.place(n)?;
+        let Some(plan) = self.place(n)? else { return self.rare_raw(n, None, content) };
         if plan.prefix == 0 && content.len() != usize::from(plan.size) {
             let want = usize::from(plan.size);
             return Err(EncodeError::Length { element: n, got: content.len(), want, fixed: true });
@@ -188,12 +193,18 @@ impl<'a> Builder<'a> {
         if self.second {
             elements.insert(1);
         }
+        if self.third != 0 {
+            elements.insert(65);
+        }
         let (first, second) = elements.halves();
-        let at = self.start + 4;
+        let at = self.start + self.spec.mti_size();
         let width = blank_bitmap(self.spec).len();
         write_bitmap(self.spec, self.out, at, first);
         if self.second {
             write_bitmap(self.spec, self.out, at + width, second);
+        }
+        if self.third != 0 {
+            write_bitmap(self.spec, self.out, at + 2 * width, self.third);
         }
         self.finished = true;
         Ok(len)
@@ -202,10 +213,14 @@ impl<'a> Builder<'a> {
     /// Finishes with these bitmaps, which must promise the elements that were set: for messages whose bitmaps are not
     /// written the way [`Builder::finish`] does.
     pub(crate) fn finish_with_bitmaps(mut self, bitmaps: &[u8]) -> Result<usize, EncodeError> {
-        if !self.second && bitmaps.len() > blank_bitmap(self.spec).len() {
+        let width = blank_bitmap(self.spec).len();
+        if !self.second && bitmaps.len() > width {
             self.open_second();
         }
-        let at = self.start + 4;
+        if self.third == 0 && bitmaps.len() > 2 * width {
+            self.open_bitmap(2 * width);
+        }
+        let at = self.start + self.spec.mti_size();
         let len = self.written();
         match self.out.get_mut(at..at + bitmaps.len()) {
             Some(slot) if len <= LONGEST => slot.copy_from_slice(bitmaps),
@@ -215,30 +230,128 @@ impl<'a> Builder<'a> {
         Ok(len)
     }
 
-    /// Takes the element into the bitmap and returns its plan.
+    /// Takes the element into the bitmap and returns its plan; none for one that is not written the common way.
     #[inline]
-    fn place(&mut self, n: u8) -> Result<&'a FieldPlan, EncodeError> {
-        let plan = self.spec.plan(n).ok_or(EncodeError::UnknownElement(n))?;
+    fn place(&mut self, n: u8) -> Result<Option<&'a FieldPlan>, EncodeError> {
+        let plan = self.spec.plan(n);
+        if plan.is_none() && self.spec.field(n).is_none() {
+            return Err(EncodeError::UnknownElement(n));
+        }
+        self.take(n)?;
+        Ok(plan)
+    }
+
+    /// Takes the element into the bitmap.
+    #[inline]
+    fn take(&mut self, n: u8) -> Result<(), EncodeError> {
         if n <= self.last {
             return Err(EncodeError::Misordered { element: n, after: self.last });
         }
         if n > 64 && !self.second {
             self.open_second();
         }
+        if n > 128 {
+            self.take_third(n);
+        }
         self.last = n;
         self.elements.insert(n);
-        Ok(plan)
+        Ok(())
+    }
+
+    #[cold]
+    fn take_third(&mut self, n: u8) {
+        if self.third == 0 {
+            self.open_bitmap(2 * blank_bitmap(self.spec).len());
+        }
+        self.third |= third_bit(n);
     }
 
     /// Inserts room for the second bitmap behind the first; elements already written move up.
     #[cold]
     fn open_second(&mut self) {
+        self.open_bitmap(blank_bitmap(self.spec).len());
+        self.second = true;
+    }
+
+    /// Inserts room for a bitmap behind so many bytes of bitmaps.
+    fn open_bitmap(&mut self, behind: usize) {
         let width = blank_bitmap(self.spec).len();
-        let from = self.start + 4 + width;
+        let from = self.start + self.spec.mti_size() + behind;
         let end = self.at;
         let _ = self.room(width);
         self.out.copy_within(from..end, from + width);
-        self.second = true;
+    }
+
+    #[cold]
+    fn rare_text(&mut self, n: u8, text: &[u8]) -> Result<(), EncodeError> {
+        let form = self.form(n)?;
+        let mut content = Vec::with_capacity(text.len());
+        let units = form.write(text, &mut content).map_err(|fault| refused(n, form, fault))?;
+        let mut prefix = Vec::new();
+        form.write_prefix(units, content.len(), &mut prefix);
+        self.put(&prefix);
+        self.put(&content);
+        Ok(())
+    }
+
+    #[cold]
+    fn rare_digits(&mut self, n: u8, value: u64) -> Result<(), EncodeError> {
+        let form = self.form(n)?;
+        let text = match form.length {
+            PartLength::Fixed(len) => format!("{value:0len$}", len = usize::from(len)),
+            PartLength::Variable { .. } | PartLength::Rest => value.to_string(),
+        };
+        self.rare_text(n, text.as_bytes())
+    }
+
+    /// Writes content as on the wire behind the prefix that it usually has, or this one if it says the same length.
+    #[cold]
+    fn rare_raw(&mut self, n: u8, kept: Option<&[u8]>, content: &[u8]) -> Result<(), EncodeError> {
+        let form = self.form(n)?;
+        let mut units = form.units_of(content);
+        let mut prefix = Vec::new();
+        match form.length {
+            PartLength::Fixed(len) => {
+                let want = form.size_of(usize::from(len));
+                if content.len() != want {
+                    return Err(EncodeError::Length { element: n, got: content.len(), want, fixed: true });
+                }
+                units = usize::from(len);
+            }
+            PartLength::Variable { .. } | PartLength::Rest => match kept.and_then(|kept| says(form, kept, content)) {
+                Some(head) => {
+                    units = head.units;
+                    prefix.extend_from_slice(kept.unwrap_or_default());
+                }
+                None if units <= form.max() => form.write_prefix(units, content.len(), &mut prefix),
+                None => {}
+            },
+        }
+        if units > form.max() || content.len() > form.size_of(form.max()) {
+            let want = form.size_of(form.max());
+            return Err(EncodeError::Length { element: n, got: content.len(), want, fixed: false });
+        }
+        if let Some((at, expected, _)) = form.fault(content, units) {
+            return Err(EncodeError::Character { element: n, at: at + 1, expected });
+        }
+        self.put(&prefix);
+        self.put(content);
+        Ok(())
+    }
+
+    /// Sets an element from its content with the length prefix that it had on the wire, where that says the same.
+    pub(crate) fn raw_behind(&mut self, n: u8, prefix: Option<&[u8]>, content: &[u8]) -> Result<(), EncodeError> {
+        match self.spec.rare(n) {
+            Some(_) => {
+                self.place(n)?;
+                self.rare_raw(n, prefix, content)
+            }
+            None => self.raw(n, content),
+        }
+    }
+
+    fn form(&self, n: u8) -> Result<&'a Form, EncodeError> {
+        self.spec.field(n).map(|field| &field.wire).ok_or(EncodeError::UnknownElement(n))
     }
 
     /// Writes the length prefix for so many bytes; how many a fixed element still needs is returned.
@@ -253,10 +366,21 @@ impl<'a> Builder<'a> {
             return Ok(size - len);
         }
         let zero = self.spec.tables.zero;
-        // `len` is at most 999 here, so that each digit fits a byte.
+        // A length is at most 65535, so that five digits say it and each fits a byte.
+        if plan.prefix > 3 {
+            self.long_prefix(plan.prefix, len);
+            return Ok(0);
+        }
         let digits = [zero + (len / 100 % 10) as u8, zero + (len / 10 % 10) as u8, zero + (len % 10) as u8];
         self.put(digits.get(3 - usize::from(plan.prefix)..).unwrap_or(&digits));
         Ok(0)
+    }
+
+    #[cold]
+    fn long_prefix(&mut self, digits: u8, len: usize) {
+        let mut prefix = Vec::with_capacity(6);
+        crate::form::Prefix::Text(self.spec.charset).write(digits, len, &mut prefix);
+        self.put(&prefix);
     }
 
     fn fill(&mut self, byte: u8, count: usize) {
@@ -314,25 +438,48 @@ fn write_bitmap(spec: &Spec, out: &mut [u8], at: usize, bits: u64) {
             for (place, slot) in out.iter_mut().skip(at).take(16).enumerate() {
                 let nibble = usize::try_from(bits >> (60 - 4 * place) & 15).unwrap_or(0);
                 let ch = b"0123456789ABCDEF".get(nibble).copied().unwrap_or(b'0');
-                *slot = spec.tables.from_latin1[usize::from(ch)];
+                *slot = spec.bitmap_charset.from_latin1(ch);
             }
         }
     }
 }
 
+/// What a kept prefix says, if it is the length of this content.
+pub(crate) fn says(form: &Form, prefix: &[u8], content: &[u8]) -> Option<Head> {
+    if prefix.len() != form.prefix_size() {
+        return None;
+    }
+    let bytes = [prefix, content].concat();
+    form.head(&bytes, 0).ok().filter(|head| head.start + head.len == bytes.len())
+}
+
+#[cold]
+fn refused(element: u8, form: &Form, fault: WriteFault) -> EncodeError {
+    match fault {
+        WriteFault::Character(at) => EncodeError::Character { element, at: at + 1, expected: form.expected() },
+        WriteFault::Length { got, want, fixed } => EncodeError::Length { element, got, want, fixed },
+    }
+}
+
 /// The bitmaps of these elements as [`Builder::finish`] writes them.
-pub(crate) fn canonical_bitmaps(spec: &Spec, elements: Elements) -> Vec<u8> {
+pub(crate) fn canonical_bitmaps(spec: &Spec, elements: Elements, third: u64) -> Vec<u8> {
     let mut marked = elements;
     let width = blank_bitmap(spec).len();
-    let mut out = vec![0; width];
-    if elements.needs_second() {
+    let second = elements.needs_second() || third != 0;
+    if second {
         marked.insert(1);
-        out.resize(2 * width, 0);
     }
-    let (first, second) = marked.halves();
-    write_bitmap(spec, &mut out, 0, first);
-    if elements.needs_second() {
-        write_bitmap(spec, &mut out, width, second);
+    if third != 0 {
+        marked.insert(65);
+    }
+    let mut out = vec![0; width * (1 + usize::from(second) + usize::from(third != 0))];
+    let halves = marked.halves();
+    write_bitmap(spec, &mut out, 0, halves.0);
+    if second {
+        write_bitmap(spec, &mut out, width, halves.1);
+    }
+    if third != 0 {
+        write_bitmap(spec, &mut out, 2 * width, third);
     }
     out
 }

@@ -65,6 +65,8 @@ pub enum Expected {
     HexDigits,
     /// At most so many bytes.
     AtMost(u16),
+    /// A length that is no less than its own bytes, which it counts.
+    AtLeast(usize),
     /// An element that the spec knows.
     KnownElement,
     /// No more bytes.
@@ -86,6 +88,7 @@ impl fmt::Display for Expected {
             Expected::Track => f.write_str("track 2 characters"),
             Expected::HexDigits => f.write_str("hexadecimal digits"),
             Expected::AtMost(n) => write!(f, "at most {n} bytes"),
+            Expected::AtLeast(n) => write!(f, "a length of at least {n}, its own"),
             Expected::KnownElement => f.write_str("an element that the spec has"),
             Expected::End => f.write_str("no more bytes"),
             Expected::MessageAtMost(n) => write!(f, "a message of at most {n} bytes"),
@@ -106,6 +109,8 @@ pub enum Got {
     Letter,
     /// A blank.
     Blank,
+    /// A half-byte above 9 among packed digits.
+    HalfByte,
     /// A printable character that is neither letter, digit nor blank.
     Special,
     /// A byte that is no printable character in the spec's character set.
@@ -126,6 +131,7 @@ impl fmt::Display for Got {
             Got::Digit => f.write_str("a digit"),
             Got::Letter => f.write_str("a letter"),
             Got::Blank => f.write_str("a blank"),
+            Got::HalfByte => f.write_str("a half-byte that is no digit"),
             Got::Special => f.write_str("a special character"),
             Got::Unprintable => f.write_str("an unprintable byte"),
             Got::AsciiDigit => f.write_str("an ASCII digit (is the spec the right one?)"),
@@ -234,16 +240,22 @@ pub enum EncodeError {
 
 /// Why a spec is refused: the place in the file and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{place}: {reason}")]
+#[error("{}{place}: {reason}", shown_line(*line))]
 pub struct SpecError {
+    /// The line of the file, from 1, where it could be found.
+    pub line: Option<usize>,
     /// The path of the culprit, such as `fields.43.parts[2]`, or line and column where the file is not TOML.
     pub place: String,
     /// What is wrong, and what would be right.
     pub reason: String,
 }
 
+fn shown_line(line: Option<usize>) -> String {
+    line.map_or_else(String::new, |line| format!("line {line}, "))
+}
+
 impl SpecError {
     pub(crate) fn new(place: impl Into<String>, reason: impl Into<String>) -> SpecError {
-        SpecError { place: place.into(), reason: reason.into() }
+        SpecError { line: None, place: place.into(), reason: reason.into() }
     }
 }

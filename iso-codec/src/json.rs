@@ -54,9 +54,9 @@ impl<'de> Deserialize<'de> for Fields {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
                 let mut fields: Vec<(u8, Value)> = Vec::new();
                 while let Some(key) = map.next_key::<String>()? {
-                    let number = key.parse().ok().filter(|n: &u8| (2..=128).contains(n) && n.to_string() == key);
+                    let number = key.parse().ok().filter(|n: &u8| (2..=192).contains(n) && n.to_string() == key);
                     let Some(n) = number else {
-                        return Err(de::Error::custom("an element's number goes from \"2\" to \"128\""));
+                        return Err(de::Error::custom("an element's number goes from \"2\" to \"192\""));
                     };
                     if fields.iter().any(|(known, _)| *known == n) {
                         return Err(de::Error::custom(format!("DE{n} stands in `fields` twice")));
@@ -81,7 +81,9 @@ pub fn from_json(text: &str, override_spec: Option<&str>) -> Result<(String, Dra
     }
     for (n, value) in &input.fields.0 {
         let at = format!("DE{n}");
-        draft.set(*n, part(&at, value, false, 0)?.content);
+        let item = part(&at, value, false, 0)?;
+        draft.set(*n, item.content);
+        draft.keep_length(*n, item.length);
     }
     let spec = override_spec.map(str::to_owned).or(input.spec).unwrap_or_else(|| "mastercard".to_owned());
     Ok((spec, draft))
@@ -95,8 +97,7 @@ fn part(at: &str, value: &Value, has_id: bool, depth: u8) -> Result<Item, JsonEr
         return Err(place(at, "must be an object with `raw` and `value`"));
     };
     for key in members.keys() {
-        let known =
-            matches!(key.as_str(), "name" | "raw" | "value") || (has_id && matches!(key.as_str(), "id" | "length"));
+        let known = matches!(key.as_str(), "name" | "raw" | "value" | "length") || (has_id && key == "id");
         if !known {
             return Err(place(at, "has a member that is none of name, raw, value"));
         }

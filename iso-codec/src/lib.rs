@@ -30,13 +30,17 @@ mod describe;
 mod draft;
 mod encode;
 mod error;
+mod form;
 mod framing;
+mod inside;
 mod json;
 mod message;
 mod mti;
 mod pan;
 mod spec;
+mod spec_check;
 mod spec_file;
+mod tags;
 
 pub use bitmap::{Elements, Numbers};
 pub use charset::Charset;
@@ -46,11 +50,14 @@ pub use describe::{DescribeOptions, Described, DescribedElement, DescribedItem, 
 pub use draft::{Content, Draft, Item};
 pub use encode::Builder;
 pub use error::{DecodeError, ElementAt, EncodeError, Expected, Fault, Got, SpecError};
+pub use form::{Count, Encoding, Form, Padding, Prefix};
 pub use framing::{Framing, FramingError, Step, Width};
 pub use json::{JsonError, from_json};
 pub use message::Message;
 pub use mti::Mti;
 pub use pan::{Pan, mask_digits};
 pub use spec::{
-    BitmapForm, ClassSpec, FieldSpec, Kind, Layout, Length, Part, PartLength, Secret, Spec, SubSpec, TaggedLayout,
+    BitmapForm, BitmappedLayout, ClassSpec, DatasetSpec, FieldSpec, Kind, Layout, Length, MtiForm, Part, PartLength,
+    Secret, Spec, SubSpec, TagForm, TagLength, TaggedLayout, TlvLayout,
 };
+pub use tags::{Tagged, TaggedIter};

@@ -3,10 +3,12 @@
 
 use crate::bitmap::Elements;
 use crate::composite::{SubIter, TlvIter};
-use crate::decode::Walk;
+use crate::decode::{Walk, third_bit, third_numbers};
+use crate::form::Form;
 use crate::mti::Mti;
 use crate::pan::Pan;
-use crate::spec::{Layout, PartLength, Spec};
+use crate::spec::{Layout, Part, PartLength, Spec};
+use crate::tags::TaggedIter;
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
@@ -42,12 +44,12 @@ impl Message {
     /// Whether the element is there (and, in a partial message, good).
     #[inline]
     pub fn has(&self, n: u8) -> bool {
-        self.walk.present.has(n)
+        self.walk.present.has(n) || self.walk.third & third_bit(n) != 0
     }
 
     /// The numbers of the elements that are there, ascending.
     pub fn present(&self) -> impl Iterator<Item = u8> + use<> {
-        self.walk.present.into_iter()
+        self.walk.present.into_iter().chain(third_numbers(self.walk.third))
     }
 
     /// The bytes it was decoded from, message type to last element.
@@ -72,33 +74,68 @@ impl Message {
     #[inline]
     pub(crate) fn wire_place(&self, n: u8) -> Option<std::ops::Range<usize>> {
         let (start, end) = self.place(n)?;
-        let prefix = usize::from(self.spec.plan(n)?.prefix);
+        let prefix = match self.spec.plan(n) {
+            Some(plan) => usize::from(plan.prefix),
+            None => self.spec.field(n)?.wire.prefix_size(),
+        };
         Some(start.checked_sub(prefix)?..end)
     }
 
     /// The number that an element of up to 19 digits writes; `None` when it is absent, empty or not all digits.
     #[inline]
     pub fn digits(&self, n: u8) -> Option<u64> {
-        self.spec.tables.number(self.raw(n)?)
+        let raw = self.raw(n)?;
+        match self.rare(n) {
+            None => self.spec.tables.number(raw),
+            Some((form, units)) => form.number(raw, units),
+        }
+    }
+
+    /// The form of an element that is not written the common way, and how many characters, digits or bytes it has.
+    #[inline]
+    pub(crate) fn rare(&self, n: u8) -> Option<(&Form, usize)> {
+        let form = self.spec.rare(n)?;
+        let (start, end) = self.place(n)?;
+        Some((form, form.units_at(&self.frame, start, end - start)))
     }
 
     /// The element's text as Latin-1 bytes (ASCII for all that is ASCII), written into `buf`. `None` when it is absent
     /// or `buf` is too small; never allocates.
     pub fn text<'b>(&self, n: u8, buf: &'b mut [u8]) -> Option<&'b [u8]> {
-        self.translate(self.raw(n)?, buf)
+        let raw = self.raw(n)?;
+        match self.rare(n) {
+            None => self.translate(raw, buf),
+            Some((form, units)) => form.text_into(raw, units, buf),
+        }
     }
 
-    /// The element's text, one character a byte.
+    /// The element's text, one character each.
     pub fn string(&self, n: u8) -> Option<String> {
-        Some(self.spec.charset.string(self.raw(n)?))
+        let raw = self.raw(n)?;
+        Some(match self.rare(n) {
+            None => self.spec.charset.string(raw),
+            Some((form, units)) => form.string(raw, units),
+        })
     }
 
     /// The sub-elements of a tagged element such as DE48, in wire order, class byte skipped: tag as ASCII digits and
-    /// data as on the wire. What cannot be read is told once, as the last item. Empty for other elements.
+    /// data as on the wire. What cannot be read is told once, as the last item. Empty for other elements, also for
+    /// those whose tags and lengths are not two digits each: [`Message::tagged`] reads all.
     pub fn subs(&self, n: u8) -> SubIter<'_> {
         match (self.spec.field(n).map(|f| &f.layout), self.raw(n)) {
-            (Some(Layout::Tagged(layout)), Some(raw)) => SubIter::new(self.spec.tables, layout.class.is_some(), raw),
+            (Some(Layout::Tagged(layout)), Some(raw)) if layout.short => {
+                SubIter::new(self.spec.tables, layout.class.is_some(), raw)
+            }
             _ => SubIter::new(self.spec.tables, false, &[]),
+        }
+    }
+
+    /// The sub-elements of a tagged element with tags and lengths of any form, in wire order; what cannot be read is
+    /// told once, as the last item. Empty for other elements.
+    pub fn tagged(&self, n: u8) -> TaggedIter<'_> {
+        match (self.spec.field(n).map(|f| &f.layout), self.raw(n)) {
+            (Some(Layout::Tagged(layout)), Some(raw)) => TaggedIter::new(layout, self.spec.charset, raw),
+            _ => TaggedIter::empty(),
         }
     }
 
@@ -109,8 +146,12 @@ impl Message {
 
     /// The data of the first sub-element with that tag, as on the wire.
     pub fn sub_raw(&self, n: u8, tag: &str) -> Option<&[u8]> {
-        let wanted: [u8; 2] = tag.as_bytes().try_into().ok()?;
-        self.subs(n).map_while(Result::ok).find(|(tag, _)| *tag == wanted).map(|(_, data)| data)
+        if let Ok(wanted) = <[u8; 2]>::try_from(tag.as_bytes())
+            && let Some((_, data)) = self.subs(n).map_while(Result::ok).find(|(tag, _)| *tag == wanted)
+        {
+            return Some(data);
+        }
+        self.tagged(n).map_while(Result::ok).find(|sub| sub.id() == tag).map(|sub| sub.data)
     }
 
     /// The text of the first sub-element with that tag, as Latin-1 in `buf`. `None` when it is absent or `buf` is too
@@ -153,7 +194,9 @@ impl Message {
     /// item. Empty for elements that are not BER-TLV.
     pub fn tlvs(&self, n: u8) -> TlvIter<'_> {
         match (self.spec.field(n).map(|f| &f.layout), self.raw(n)) {
-            (Some(Layout::Tlv(_)), Some(raw)) => TlvIter::new(raw),
+            (Some(Layout::Tlv(layout)), Some(raw)) => {
+                TlvIter::behind_class(layout.class.is_some(), self.spec.tables, raw)
+            }
             _ => TlvIter::new(&[]),
         }
     }
@@ -166,17 +209,21 @@ impl Message {
 
     /// The same for the repetition `at`, from 0.
     pub fn part_of<'b>(&self, n: u8, at: usize, name: &str, buf: &'b mut [u8]) -> Option<&'b [u8]> {
-        let (parts, repeats) = match &self.spec.field(n)?.layout {
+        let field = self.spec.field(n)?;
+        let (parts, repeats) = match &field.layout {
             Layout::Parts(parts) => (parts, false),
             Layout::Repeat(parts) => (parts, true),
-            Layout::Plain | Layout::Tagged(_) | Layout::Tlv(_) => return None,
+            _ => return None,
         };
+        if self.spec.rare(n).is_some() || parts.iter().any(|part| part.form.is_some()) {
+            return self.part_rare(n, &field.wire, parts, repeats, at, name, buf);
+        }
         let raw = self.raw(n)?;
         let mut start = 0usize;
         let mut found = None;
         for part in parts {
             let end = match part.length {
-                PartLength::Fixed(len) => start + usize::from(len),
+                PartLength::Fixed(len) | PartLength::Variable { max: len, .. } => start + usize::from(len),
                 PartLength::Rest => raw.len().max(start),
             };
             if part.name == name {
@@ -194,6 +241,57 @@ impl Message {
         };
         let (from, to) = found?;
         self.translate(raw.get(from.checked_add(shift)?..to.checked_add(shift)?)?, buf)
+    }
+
+    /// A part of an element, or itself, that is not written the common way.
+    #[cold]
+    #[allow(clippy::too_many_arguments)]
+    fn part_rare<'b>(
+        &self,
+        n: u8,
+        around: &Form,
+        parts: &[Part],
+        repeats: bool,
+        at: usize,
+        name: &str,
+        buf: &'b mut [u8],
+    ) -> Option<&'b [u8]> {
+        let raw = self.raw(n)?;
+        let (start, end) = self.place(n)?;
+        let units = around.units_at(&self.frame, start, end - start);
+        let mut place = 0usize;
+        for turn in 0..=at {
+            if turn > 0 && (!repeats || place >= raw.len().max(units)) {
+                return None;
+            }
+            for part in parts {
+                let wanted = turn == at && part.name == name;
+                let Some(form) = &part.form else {
+                    let len = match part.length {
+                        PartLength::Fixed(len) | PartLength::Variable { max: len, .. } => usize::from(len),
+                        PartLength::Rest => units.saturating_sub(place),
+                    };
+                    if place + len > units {
+                        return None;
+                    }
+                    if wanted {
+                        let out = buf.get_mut(..len)?;
+                        for (shift, slot) in out.iter_mut().enumerate() {
+                            *slot = around.char_at(raw, units, place + shift)?;
+                        }
+                        return Some(out);
+                    }
+                    place += len;
+                    continue;
+                };
+                let head = form.head(raw, place).ok()?;
+                if wanted {
+                    return form.text_into(raw.get(head.start..head.start + head.len)?, head.units, buf);
+                }
+                place = head.start + head.len;
+            }
+        }
+        None
     }
 
     /// The card number: DE2, else the one in DE35 before its separator (`=` or `D`).
@@ -229,6 +327,10 @@ impl Message {
         if !self.has(n) {
             return None;
         }
+        if n > 128 {
+            let span = self.walk.third_span(&self.spec, &self.frame, n)?;
+            return Some((usize::from(span.start), usize::from(span.start) + usize::from(span.len)));
+        }
         let span = self.walk.spans.get(usize::from(n))?;
         let start = usize::from(span.start);
         Some((start, start + usize::from(span.len)))
@@ -236,11 +338,16 @@ impl Message {
 
     /// The bitmaps as on the wire.
     pub(crate) fn bitmaps(&self) -> &[u8] {
-        self.frame.get(4..usize::from(self.walk.body)).unwrap_or_default()
+        self.frame.get(self.spec.mti_size()..usize::from(self.walk.body)).unwrap_or_default()
     }
 
     pub(crate) fn elements(&self) -> Elements {
         self.walk.present
+    }
+
+    /// The elements of the third bitmap.
+    pub(crate) fn third(&self) -> u64 {
+        self.walk.third
     }
 
     /// The elements that the bitmaps promise, good or not.

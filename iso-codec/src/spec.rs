@@ -3,23 +3,33 @@
 
 use crate::charset::{Charset, Tables, class};
 use crate::error::{Expected, SpecError};
+use crate::form::{Count, Encoding, Form, Prefix};
 use crate::spec_file;
 use serde::Deserialize;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 /// How bitmaps are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BitmapForm {
     /// Eight bytes each.
     Binary,
-    /// Sixteen hexadecimal characters each, in the spec's character set.
+    /// Sixteen hexadecimal characters each; [`Spec::bitmap_charset`] says in which character set.
     Hex,
+}
+
+/// How the four digits of the message type are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MtiForm {
+    /// Four characters of that set.
+    Text(Charset),
+    /// Two bytes, two digits each.
+    Bcd,
 }
 
 /// The kind of an element's content, in the standard's letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Kind {
     /// Letters and blanks.
     #[serde(rename = "a")]
@@ -66,7 +76,7 @@ pub enum Length {
     Fixed(u16),
     /// A prefix of `digits` digits, then at most `max`.
     Variable {
-        /// Digits of the prefix: 2 or 3.
+        /// Digits of the prefix, 1 to 6: the dots of the spec file.
         digits: u8,
         /// The longest content.
         max: u16,
@@ -85,6 +95,7 @@ impl fmt::Display for Length {
 /// Why an element is not shown, and so how much of it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Secret {
     /// A card number: first and last digits are shown.
     Pan,
@@ -96,7 +107,7 @@ pub enum Secret {
     Cvc,
 }
 
-/// One sub-element of a tagged or TLV element.
+/// One sub-element.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubSpec {
     /// What it is called.
@@ -105,11 +116,18 @@ pub struct SubSpec {
     pub kind: Kind,
     /// Whether it is masked.
     pub secret: Option<Secret>,
+    /// How it is written. The length is the rest where a tag's own length says it.
+    pub form: Form,
+    /// Whether a BER-TLV value is shown as text by its form, not as bytes.
+    pub as_text: bool,
+    /// What is inside.
+    pub layout: Layout,
 }
 
-/// The class byte before tagged sub-elements: a capital letter, when it is there.
+/// The class byte before sub-elements: a capital letter, when it is there.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ClassSpec {
     /// Its `id` in descriptions, such as `TCC`.
     pub id: String,
@@ -117,13 +135,79 @@ pub struct ClassSpec {
     pub name: String,
 }
 
-/// The layout of a tagged element such as DE48: optional class byte, then tag 2, length 2, data.
+/// How the tags of a tagged element are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TagForm {
+    /// Characters, digits or bytes of a tag.
+    pub length: u8,
+    /// How they are written.
+    pub encoding: Encoding,
+}
+
+/// How the lengths behind tags are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TagLength {
+    /// Digits, or bytes of a binary one.
+    pub digits: u8,
+    /// How they are written.
+    pub prefix: Prefix,
+    /// What they count.
+    pub count: Count,
+    /// Whether they count themselves.
+    pub inclusive: bool,
+}
+
+/// The layout of a tagged element such as DE48: optional class byte, then tag, length, data, again and again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaggedLayout {
     /// The class byte that may come first; `None` when the element has none.
     pub class: Option<ClassSpec>,
+    /// How tags are written.
+    pub tag: TagForm,
+    /// How lengths are written.
+    pub length: TagLength,
+    /// Whether others pass over tags that are not known; here they are kept in any case.
+    pub skip_unknown: bool,
     /// Known tags, ascending. Others are kept as well.
-    pub subs: Vec<([u8; 2], SubSpec)>,
+    pub subs: Vec<(String, SubSpec)>,
+    /// Whether tag and length are two digits each in the spec's character set: what the path reads.
+    pub(crate) short: bool,
+}
+
+impl TaggedLayout {
+    /// Whether tag and length are two digits each in the spec's character set, as in DE48 of the networks.
+    pub fn has_short_tags(&self) -> bool {
+        self.short
+    }
+}
+
+/// The layout of a BER-TLV element such as DE55.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlvLayout {
+    /// The class byte that may come first; `None` when the element has none.
+    pub class: Option<ClassSpec>,
+    /// Known tags, ascending. Others are kept as well.
+    pub subs: Vec<(u32, SubSpec)>,
+}
+
+/// One dataset of ISO 8583:2023: what stands behind its identifier and length.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatasetSpec {
+    /// What it is called.
+    pub name: String,
+    /// BER-TLV, or a bitmap and elements.
+    pub layout: Layout,
+}
+
+/// Sub-elements that a bitmap in front of them announces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BitmappedLayout {
+    /// How the bitmap is written: binary, or hexadecimal.
+    pub encoding: Encoding,
+    /// How many bytes of eight bits it has.
+    pub bytes: u8,
+    /// The sub-elements by the number of their bit, ascending.
+    pub fields: Vec<(u8, SubSpec)>,
 }
 
 /// How long a part is, in characters.
@@ -131,6 +215,13 @@ pub struct TaggedLayout {
 pub enum PartLength {
     /// So many.
     Fixed(u16),
+    /// A length of its own, then at most `max`.
+    Variable {
+        /// Digits of the length, 1 to 6.
+        digits: u8,
+        /// The longest content.
+        max: u16,
+    },
     /// All that is left; only the last part can be so.
     Rest,
 }
@@ -144,6 +235,12 @@ pub struct Part {
     pub title: String,
     /// How long it is.
     pub length: PartLength,
+    /// Whether it is masked.
+    pub secret: Option<Secret>,
+    /// How it is written; `None` when it is so many characters of the text around it.
+    pub form: Option<Form>,
+    /// What is inside.
+    pub layout: Layout,
 }
 
 /// What is inside an element.
@@ -157,14 +254,18 @@ pub enum Layout {
     Parts(Vec<Part>),
     /// The same parts again and again.
     Repeat(Vec<Part>),
-    /// BER-TLV; the known tags, ascending. Others are kept as well.
-    Tlv(Vec<(u32, SubSpec)>),
+    /// BER-TLV.
+    Tlv(TlvLayout),
+    /// Datasets of ISO 8583:2023: identifier, two bytes of length, content.
+    Datasets(Vec<(u8, DatasetSpec)>),
+    /// A bitmap and what it announces.
+    Bitmapped(BitmappedLayout),
 }
 
 /// One element of a spec, for people and for whatever is not on the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldSpec {
-    /// Its number, 2 to 128.
+    /// Its number, 2 to 128, or to 192 where the spec has a third bitmap.
     pub number: u8,
     /// What it is called.
     pub name: String,
@@ -176,6 +277,8 @@ pub struct FieldSpec {
     pub secret: Option<Secret>,
     /// Whether its characters are left unchecked although its kind restricts them.
     pub lenient: bool,
+    /// How it is written.
+    pub wire: Form,
     /// What is inside.
     pub layout: Layout,
 }
@@ -282,31 +385,43 @@ pub struct Spec {
     pub(crate) charset: Charset,
     pub(crate) tables: &'static Tables,
     pub(crate) bitmap: BitmapForm,
+    pub(crate) bitmap_charset: Charset,
+    pub(crate) mti: MtiForm,
+    /// Whether bit 65 announces a third bitmap.
+    pub(crate) third: bool,
+    /// Whether all elements are written the common way.
+    pub(crate) common: bool,
+    /// The elements that are written the common way; the others are read by their [`Form`].
     pub(crate) plans: [Option<FieldPlan>; 129],
     pub(crate) fields: Vec<FieldSpec>,
     /// The place in `fields` by number; one past all of them when there is none.
-    pub(crate) places: [u8; 129],
+    pub(crate) places: [u8; 193],
 }
 
-const EMBEDDED: [(&str, &str); 2] = [
-    ("mastercard", include_str!("../../fixtures/specs/mastercard.toml")),
-    ("iso1987-ascii", include_str!("../../fixtures/specs/iso1987-ascii.toml")),
-];
-const EMBEDDED_NAMES: [&str; 2] = [EMBEDDED[0].0, EMBEDDED[1].0];
+/// Names and texts of the specs that are compiled in.
+macro_rules! embedded {
+    ($($name:literal),+) => {
+        const EMBEDDED: &[(&str, &str)] =
+            &[$(($name, include_str!(concat!("../../fixtures/specs/", $name, ".toml")))),+];
+        const EMBEDDED_NAMES: &[&str] = &[$($name),+];
+    };
+}
+
+embedded!("mastercard", "iso1987-ascii", "iso1987-binary", "iso1993-ascii", "mastercard-ipm");
 
 impl Spec {
     /// The spec of that name that is compiled in; the same one each time.
     pub fn embedded(name: &str) -> Option<Arc<Spec>> {
-        static COMPILED: [OnceLock<Option<Arc<Spec>>>; 2] = [OnceLock::new(), OnceLock::new()];
+        static COMPILED: [OnceLock<Option<Arc<Spec>>>; EMBEDDED.len()] = [const { OnceLock::new() }; EMBEDDED.len()];
         let at = EMBEDDED_NAMES.iter().position(|known| *known == name)?;
         let (_, text) = EMBEDDED.get(at)?;
-        // A test compiles both, so that `None` here is never met in a released binary.
+        // A test compiles all, so that `None` here is never met in a released binary.
         COMPILED.get(at)?.get_or_init(|| Spec::from_toml(text).ok().map(Arc::new)).clone()
     }
 
     /// The names of the specs that are compiled in.
     pub fn embedded_names() -> &'static [&'static str] {
-        &EMBEDDED_NAMES
+        EMBEDDED_NAMES
     }
 
     /// The file text of an embedded spec, as a start for one's own.
@@ -337,6 +452,45 @@ impl Spec {
     /// How its bitmaps are written.
     pub fn bitmap_form(&self) -> BitmapForm {
         self.bitmap
+    }
+
+    /// In which character set hexadecimal bitmaps are written.
+    pub fn bitmap_charset(&self) -> Charset {
+        self.bitmap_charset
+    }
+
+    /// How its message types are written.
+    pub fn mti_form(&self) -> MtiForm {
+        self.mti
+    }
+
+    /// Whether bit 65 announces a third bitmap, for elements to 192.
+    pub fn has_third_bitmap(&self) -> bool {
+        self.third
+    }
+
+    /// Whether everything is written the common way: message type, bitmaps, digits and length prefixes in the spec's
+    /// character set (or raw bytes), lengths counted in bytes on the wire.
+    pub fn is_common(&self) -> bool {
+        self.common && self.mti == MtiForm::Text(self.charset) && self.bitmap_charset == self.charset && !self.third
+    }
+
+    /// Bytes of a message type.
+    #[inline]
+    pub(crate) fn mti_size(&self) -> usize {
+        match self.mti {
+            MtiForm::Text(_) => 4,
+            MtiForm::Bcd => 2,
+        }
+    }
+
+    /// The form of an element that is not written the common way.
+    #[inline]
+    pub(crate) fn rare(&self, n: u8) -> Option<&Form> {
+        if self.common || self.plan(n).is_some() {
+            return None;
+        }
+        self.field(n).map(|field| &field.wire)
     }
 
     /// The element of that number, if the spec has one.

@@ -1,132 +1,314 @@
-//! Reading a spec file: TOML in, a compiled [`Spec`] out, or the place and the reason why not. Owns the file's shape
-//! and every check that a spec does not contradict itself; nothing else in the crate may doubt a spec afterwards.
+//! Reading a spec file: TOML in, a compiled [`Spec`] out, or line, place and reason why not. Owns the file's shape;
+//! the checks that a spec does not contradict itself stand in `spec_check.rs`.
 
 use crate::charset::Charset;
 use crate::error::SpecError;
-use crate::spec::{
-    BitmapForm, Check, ClassSpec, FieldPlan, FieldSpec, Kind, Layout, Length, Pad, Part, PartLength, Secret, Spec,
-    SubSpec, TaggedLayout,
-};
+use crate::spec::{ClassSpec, Kind, Secret, Spec};
+use crate::spec_check;
 use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use toml::de::{DeTable, DeValue};
 
+/// A message spec.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SpecFile {
-    name: String,
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(title = "ISO 8583 message spec", rename = "Spec"))]
+pub(crate) struct SpecFile {
+    /// The name by which links and commands ask for it: lower-case letters, digits and hyphens.
+    pub(crate) name: String,
+    /// One line that says what it is for.
     #[serde(default)]
-    title: String,
-    charset: Charset,
-    bitmap: BitmapForm,
+    pub(crate) title: String,
+    /// How text is written.
+    pub(crate) charset: Charset,
+    /// How the four digits of the message type are written.
     #[serde(default)]
-    binary: BinaryForm,
-    fields: BTreeMap<String, FieldFile>,
+    pub(crate) mti: MtiFile,
+    /// How bitmaps are written.
+    pub(crate) bitmap: BitmapFile,
+    /// How many bitmaps there can be: 2 (elements to 128) or 3 (bit 65 announces the third, elements to 192).
+    pub(crate) bitmaps: Option<u8>,
+    /// How `b` elements are written.
+    #[serde(default)]
+    pub(crate) binary: BinaryFile,
+    /// How `n` elements and the digits of `x+n` ones are written.
+    pub(crate) numeric: Option<EncodingFile>,
+    /// How `z` elements are written.
+    pub(crate) track: Option<EncodingFile>,
+    /// How length prefixes are written.
+    pub(crate) prefix: Option<PrefixFile>,
+    /// What length prefixes count.
+    pub(crate) count: Option<CountFile>,
+    /// The elements by number.
+    pub(crate) fields: BTreeMap<String, NodeFile>,
+}
+
+/// How the message type is written.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) enum MtiFile {
+    /// Four characters of the spec's character set.
+    #[default]
+    Text,
+    /// Two bytes.
+    Bcd,
+    /// Two bytes, too.
+    Binary,
+    /// Four ASCII characters.
+    Ascii,
+    /// Four EBCDIC characters.
+    EbcdicCp500,
+    /// Four EBCDIC characters.
+    #[serde(rename = "ebcdic-1047")]
+    Ebcdic1047,
+    /// Four EBCDIC characters.
+    #[serde(rename = "ebcdic-037")]
+    Ebcdic037,
+}
+
+/// How bitmaps are written.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) enum BitmapFile {
+    /// Eight bytes each.
+    Binary,
+    /// Sixteen hexadecimal characters of the spec's character set.
+    Hex,
+    /// Sixteen hexadecimal characters in ASCII.
+    HexAscii,
+    /// Sixteen hexadecimal characters in EBCDIC.
+    HexEbcdic,
 }
 
 /// How `b` elements are written.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum BinaryForm {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) enum BinaryFile {
+    /// Bytes as they are.
     #[default]
     Raw,
+    /// Two hexadecimal characters a byte, which the length prefix counts.
     Hex,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FieldFile {
-    name: String,
-    kind: Kind,
-    length: LengthFile,
-    secret: Option<Secret>,
-    #[serde(default)]
-    lenient: bool,
-    tagged: Option<TaggedFile>,
-    parts: Option<Vec<PartFile>>,
-    repeat: Option<Vec<PartFile>>,
-    tlv: Option<BTreeMap<String, SubFile>>,
+/// How a content is written.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) enum EncodingFile {
+    /// Characters of the spec's character set.
+    Text,
+    /// ASCII.
+    Ascii,
+    /// EBCDIC, code page 500.
+    EbcdicCp500,
+    /// EBCDIC, code page 1047.
+    #[serde(rename = "ebcdic-1047")]
+    Ebcdic1047,
+    /// EBCDIC, code page 37.
+    #[serde(rename = "ebcdic-037")]
+    Ebcdic037,
+    /// Two digits a byte, an odd count filled in front.
+    Bcd,
+    /// Two digits a byte, an odd count filled behind.
+    BcdLeft,
+    /// Bytes as they are.
+    Binary,
+    /// Two hexadecimal characters of the spec's character set a byte.
+    Hex,
+    /// Two hexadecimal characters in ASCII a byte.
+    HexAscii,
+    /// Two hexadecimal characters in EBCDIC a byte.
+    HexEbcdic,
 }
 
+/// How a length prefix is written.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) enum PrefixFile {
+    /// Digits of the spec's character set.
+    Text,
+    /// ASCII digits.
+    Ascii,
+    /// EBCDIC digits.
+    EbcdicCp500,
+    /// EBCDIC digits.
+    #[serde(rename = "ebcdic-1047")]
+    Ebcdic1047,
+    /// EBCDIC digits.
+    #[serde(rename = "ebcdic-037")]
+    Ebcdic037,
+    /// Two digits a byte.
+    Bcd,
+    /// A byte for each dot, the highest first.
+    Binary,
+    /// Two hexadecimal characters for each dot.
+    Hex,
+}
+
+/// What a length counts.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) enum CountFile {
+    /// Characters, digits, or bytes of a binary content.
+    Characters,
+    /// Bytes on the wire.
+    Bytes,
+    /// Half-bytes on the wire.
+    Nibbles,
+}
+
+/// An element, a part of one, or a sub-element.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Element"))]
+pub(crate) struct NodeFile {
+    /// What it is called; of a part, the short name by which it is asked for.
+    pub(crate) name: String,
+    /// What a part is called.
+    pub(crate) title: Option<String>,
+    /// What it holds. Elements need one; parts have that of the element around them.
+    pub(crate) kind: Option<Kind>,
+    /// A number for a fixed length; `"..19"` for a varying one, a dot for each digit of its prefix; `"rest"` for a
+    /// last part.
+    pub(crate) length: Option<LengthFile>,
+    /// How it is masked.
+    pub(crate) secret: Option<Secret>,
+    /// Leave its characters unchecked.
+    #[serde(default)]
+    pub(crate) lenient: bool,
+    /// How it is written.
+    pub(crate) encoding: Option<EncodingFile>,
+    /// The half-byte that fills an odd count of packed digits: `"0"` to `"F"`.
+    pub(crate) filler: Option<String>,
+    /// How its length is written.
+    pub(crate) prefix: Option<PrefixFile>,
+    /// What its length counts.
+    pub(crate) count: Option<CountFile>,
+    /// Whether its length counts its own bytes, too.
+    pub(crate) inclusive: Option<bool>,
+    /// How short content of a fixed length is filled: `"left:0"`, `"right: "`, `"none"`.
+    pub(crate) pad: Option<String>,
+    /// Parts one behind the other.
+    pub(crate) parts: Option<Vec<NodeFile>>,
+    /// The same parts again and again.
+    pub(crate) repeat: Option<Vec<NodeFile>>,
+    /// Sub-elements with tag and length.
+    pub(crate) tagged: Option<TaggedFile>,
+    /// BER-TLV: known tags in upper-case hexadecimal.
+    pub(crate) tlv: Option<BTreeMap<String, NodeFile>>,
+    /// A class byte that may stand before the first TLV.
+    pub(crate) tlv_class: Option<ClassSpec>,
+    /// Datasets of ISO 8583:2023 by their identifier in hexadecimal.
+    pub(crate) datasets: Option<BTreeMap<String, DatasetFile>>,
+    /// Sub-elements that a bitmap in front announces.
+    pub(crate) bitmapped: Option<BitmappedFile>,
+}
+
+/// A length: a number, or dots and the longest.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum LengthFile {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Length"))]
+pub(crate) enum LengthFile {
+    /// Always so long.
     Fixed(u16),
-    Written(String),
+    /// `"..19"`, `"rest"`.
+    Written(#[cfg_attr(test, schemars(regex(pattern = r"^(\.{1,6}[1-9][0-9]*|rest)$")))] String),
 }
 
+/// Sub-elements with tag and length.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct TaggedFile {
-    class: Option<ClassSpec>,
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Tagged"))]
+pub(crate) struct TaggedFile {
+    /// A class byte that may stand before the first.
+    pub(crate) class: Option<ClassSpec>,
+    /// How tags are written; two characters when absent.
+    pub(crate) tag: Option<TagFile>,
+    /// How lengths are written; two digits when absent.
+    pub(crate) length: Option<TagLengthFile>,
+    /// Known tags.
     #[serde(default)]
-    subs: BTreeMap<String, SubFile>,
+    pub(crate) subs: BTreeMap<String, NodeFile>,
+    /// Kept for other systems; here unknown tags are kept in any case.
+    #[serde(default)]
+    pub(crate) skip_unknown: bool,
 }
 
+/// How tags are written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SubFile {
-    name: String,
-    kind: Option<Kind>,
-    secret: Option<Secret>,
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Tag"))]
+pub(crate) struct TagFile {
+    /// Characters, digits, or bytes of a binary one.
+    pub(crate) length: u8,
+    /// How they are written.
+    pub(crate) encoding: Option<EncodingFile>,
 }
 
+/// How the lengths behind tags are written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PartFile {
-    name: String,
-    title: Option<String>,
-    length: LengthFile,
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "TagLength"))]
+pub(crate) struct TagLengthFile {
+    /// Digits, or bytes of a binary one.
+    pub(crate) digits: u8,
+    /// How they are written.
+    pub(crate) encoding: Option<PrefixFile>,
+    /// What they count.
+    pub(crate) count: Option<CountFile>,
+    /// Whether they count their own bytes, too.
+    #[serde(default)]
+    pub(crate) inclusive: bool,
+}
+
+/// One dataset.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Dataset"))]
+pub(crate) struct DatasetFile {
+    /// What it is called.
+    pub(crate) name: String,
+    /// Identifiers 01 to 70: BER-TLV.
+    pub(crate) tlv: Option<BTreeMap<String, NodeFile>>,
+    /// Identifiers 71 to FE: elements behind a bitmap.
+    pub(crate) fields: Option<BTreeMap<String, NodeFile>>,
+    /// Bytes of that bitmap; 2 when absent.
+    pub(crate) bytes: Option<u8>,
+}
+
+/// Sub-elements behind a bitmap.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Bitmapped"))]
+pub(crate) struct BitmappedFile {
+    /// How the bitmap is written.
+    pub(crate) bitmap: Option<BitmapFile>,
+    /// Its bytes; 8 when absent.
+    pub(crate) bytes: Option<u8>,
+    /// The sub-elements by the number of their bit, from 1.
+    pub(crate) fields: BTreeMap<String, NodeFile>,
 }
 
 /// Compiles the text of a spec file.
 pub(crate) fn compile(text: &str) -> Result<Spec, SpecError> {
     let file: SpecFile = toml::from_str(text).map_err(|error| not_toml(text, &error))?;
-    if file.name.is_empty() || !file.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
-        return Err(SpecError::new("name", "must be lower-case letters, digits and hyphens"));
-    }
-    let mut plans = [None; 129];
-    let mut fields = Vec::with_capacity(file.fields.len());
-    for (key, field) in file.fields {
-        let place = format!("fields.{key}");
-        let number = element_number(&place, &key)?;
-        let length = field_length(&place, &field.length)?;
-        let plan = plan(&place, &field, length, file.binary)?;
-        let layout = layout(&place, &field, length, file.binary)?;
-        let slot = plans
-            .get_mut(usize::from(number))
-            .ok_or_else(|| SpecError::new(&place, "element numbers go from 2 to 128"))?;
-        if slot.replace(plan).is_some() {
-            return Err(SpecError::new(&place, "the element stands in the file twice; keep one"));
-        }
-        fields.push(FieldSpec {
-            number,
-            name: field.name,
-            kind: field.kind,
-            length,
-            secret: field.secret,
-            lenient: field.lenient,
-            layout,
-        });
-    }
-    if fields.is_empty() {
-        return Err(SpecError::new("fields", "a spec needs at least one element"));
-    }
-    fields.sort_by_key(|field| field.number);
-    let mut places = [u8::MAX; 129];
-    for (place, field) in (0..).zip(&fields) {
-        if let Some(slot) = places.get_mut(usize::from(field.number)) {
-            *slot = place;
-        }
-    }
-    Ok(Spec {
-        name: file.name,
-        title: file.title,
-        charset: file.charset,
-        tables: file.charset.tables(),
-        bitmap: file.bitmap,
-        plans,
-        fields,
-        places,
+    spec_check::check(file).map_err(|mut error| {
+        error.line = line_of(text, &error.place);
+        error
     })
 }
 
@@ -134,9 +316,8 @@ fn not_toml(text: &str, error: &toml::de::Error) -> SpecError {
     let place = match error.span() {
         Some(span) => {
             let before = text.get(..span.start).unwrap_or_default();
-            let line = before.matches('\n').count() + 1;
             let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-            format!("line {line}, column {column}")
+            format!("line {}, column {column}", line_at(text, span.start))
         }
         None => "the file".to_owned(),
     };
@@ -144,184 +325,36 @@ fn not_toml(text: &str, error: &toml::de::Error) -> SpecError {
     SpecError::new(place, reason.join("; "))
 }
 
-fn element_number(place: &str, key: &str) -> Result<u8, SpecError> {
-    match key.parse::<u8>() {
-        Ok(1) => Err(SpecError::new(place, "bit 1 marks the second bitmap and is no element; remove it")),
-        Ok(n @ 2..=128) => Ok(n),
-        Ok(_) | Err(_) => Err(SpecError::new(place, "element numbers go from 2 to 128")),
-    }
+fn line_at(text: &str, offset: usize) -> usize {
+    text.get(..offset).unwrap_or_default().matches('\n').count() + 1
 }
 
-fn field_length(place: &str, length: &LengthFile) -> Result<Length, SpecError> {
-    let place = format!("{place}.length");
-    let written = match length {
-        LengthFile::Fixed(0) => return Err(SpecError::new(place, "a fixed element cannot be empty")),
-        LengthFile::Fixed(n) if *n <= 999 => return Ok(Length::Fixed(*n)),
-        LengthFile::Fixed(_) => return Err(SpecError::new(place, "a fixed length is at most 999")),
-        LengthFile::Written(text) => text,
-    };
-    let max = written.trim_start_matches('.');
-    let (digits, most) = match written.len() - max.len() {
-        2 => (2, 99),
-        3 => (3, 999),
-        _ => {
-            let reason = "write a number for a fixed length, \"..19\" or \"...999\" for a variable one";
-            return Err(SpecError::new(place, reason));
-        }
-    };
-    match max.parse::<u16>() {
-        Ok(max) if max > 0 && max <= most => Ok(Length::Variable { digits, max }),
-        Ok(_) | Err(_) => {
-            Err(SpecError::new(place, format!("after {digits} dots the longest length is a number from 1 to {most}")))
-        }
-    }
-}
-
-fn plan(place: &str, field: &FieldFile, length: Length, binary: BinaryForm) -> Result<FieldPlan, SpecError> {
-    let check = match field.kind {
-        Kind::A => Check::Letters,
-        Kind::N => Check::Digits,
-        Kind::An => Check::LettersAndDigits,
-        Kind::Ans => Check::Any,
-        Kind::B if binary == BinaryForm::Hex => Check::Hex,
-        Kind::B => Check::Any,
-        Kind::Z => Check::Track,
-        Kind::Xn => Check::SignAndDigits,
-    };
-    if field.lenient && check == Check::Any {
-        let place = format!("{place}.lenient");
-        return Err(SpecError::new(place, "this kind is not checked anyway; remove the line"));
-    }
-    let (chars, prefix) = match length {
-        Length::Fixed(n) => (n, 0),
-        Length::Variable { digits, max } => (max, digits),
-    };
-    if field.kind == Kind::Xn && chars < 2 {
-        return Err(SpecError::new(format!("{place}.length"), "a sign and at least one digit take 2 characters"));
-    }
-    let size = if check == Check::Hex { chars * 2 } else { chars };
-    if check == Check::Hex && prefix > 0 && size > if prefix == 2 { 99 } else { 999 } {
-        let place = format!("{place}.length");
-        return Err(SpecError::new(place, "written in hexadecimal it is twice as long, more than its prefix can say"));
-    }
-    let pad = match (length, field.kind) {
-        (Length::Variable { .. }, _) | (_, Kind::B | Kind::Xn | Kind::Z) => Pad::None,
-        (Length::Fixed(_), Kind::N) => Pad::ZerosLeft,
-        (Length::Fixed(_), Kind::A | Kind::An | Kind::Ans) => Pad::BlanksRight,
-    };
-    Ok(FieldPlan { size, prefix, check: if field.lenient { Check::Any } else { check }, pad })
-}
-
-fn layout(place: &str, field: &FieldFile, length: Length, binary: BinaryForm) -> Result<Layout, SpecError> {
-    let layouts = [field.tagged.is_some(), field.parts.is_some(), field.repeat.is_some(), field.tlv.is_some()];
-    if layouts.iter().filter(|has| **has).count() > 1 {
-        return Err(SpecError::new(place, "only one of `tagged`, `parts`, `repeat` and `tlv` can describe an element"));
-    }
-    if let Some(tagged) = &field.tagged {
-        return tagged_layout(place, field.kind, tagged).map(Layout::Tagged);
-    }
-    if let Some(files) = &field.parts {
-        let (parts, total) = parts(&format!("{place}.parts"), field.kind, files)?;
-        let open = parts.last().is_some_and(|part| part.length == PartLength::Rest);
-        match length {
-            Length::Fixed(n) if !open && total != u32::from(n) => {
-                let reason = format!("the parts add up to {total}, the element has {n}");
-                return Err(SpecError::new(format!("{place}.parts"), reason));
-            }
-            Length::Fixed(max) | Length::Variable { max, .. } if total > u32::from(max) => {
-                let reason = format!("the parts add up to {total}, the element has at most {max}");
-                return Err(SpecError::new(format!("{place}.parts"), reason));
-            }
-            Length::Fixed(_) | Length::Variable { .. } => return Ok(Layout::Parts(parts)),
-        }
-    }
-    if let Some(files) = &field.repeat {
-        let place = format!("{place}.repeat");
-        let (parts, total) = parts(&place, field.kind, files)?;
-        let max = match length {
-            Length::Fixed(max) | Length::Variable { max, .. } => u32::from(max),
+/// The line on which the deepest known step of a path such as `fields.43.parts[2].length` stands.
+fn line_of(text: &str, place: &str) -> Option<usize> {
+    let root = DeTable::parse(text).ok()?;
+    let mut table: Option<&DeTable<'_>> = Some(root.get_ref());
+    let mut found = None;
+    for step in place.split('.') {
+        let (name, index) = match step.split_once('[') {
+            Some((name, index)) => (name, index.trim_end_matches(']').parse::<usize>().ok()),
+            None => (step, None),
         };
-        if parts.last().is_some_and(|part| part.length == PartLength::Rest) {
-            return Err(SpecError::new(place, "a part that takes the rest cannot be repeated; give it a length"));
-        }
-        if max % total != 0 {
-            let reason = format!("the parts add up to {total}, of which the element's {max} is no multiple");
-            return Err(SpecError::new(place, reason));
-        }
-        return Ok(Layout::Repeat(parts));
-    }
-    if let Some(tags) = &field.tlv {
-        if field.kind != Kind::B || binary == BinaryForm::Hex {
-            return Err(SpecError::new(format!("{place}.tlv"), "BER-TLV needs a raw binary element (kind \"b\")"));
-        }
-        let mut known = Vec::with_capacity(tags.len());
-        for (key, sub) in tags {
-            let tag = ber_tag(key).ok_or_else(|| {
-                SpecError::new(format!("{place}.tlv.{key}"), "not a BER tag of one to three bytes in upper-case hex")
-            })?;
-            known.push((tag, sub_spec(sub, Kind::B)));
-        }
-        known.sort_by_key(|(tag, _)| *tag);
-        return Ok(Layout::Tlv(known));
-    }
-    Ok(Layout::Plain)
-}
-
-fn tagged_layout(place: &str, kind: Kind, file: &TaggedFile) -> Result<TaggedLayout, SpecError> {
-    if kind != Kind::Ans {
-        return Err(SpecError::new(format!("{place}.tagged"), "only an element of kind \"ans\" can hold sub-elements"));
-    }
-    let mut subs = Vec::with_capacity(file.subs.len());
-    for (key, sub) in &file.subs {
-        match <[u8; 2]>::try_from(key.as_bytes()) {
-            Ok(tag) if tag.iter().all(u8::is_ascii_digit) => subs.push((tag, sub_spec(sub, Kind::Ans))),
-            Ok(_) | Err(_) => {
-                return Err(SpecError::new(format!("{place}.tagged.subs.{key}"), "a tag is two digits"));
-            }
-        }
-    }
-    Ok(TaggedLayout { class: file.class.clone(), subs })
-}
-
-fn sub_spec(file: &SubFile, usual: Kind) -> SubSpec {
-    SubSpec { name: file.name.clone(), kind: file.kind.unwrap_or(usual), secret: file.secret }
-}
-
-fn parts(place: &str, kind: Kind, files: &[PartFile]) -> Result<(Vec<Part>, u32), SpecError> {
-    if kind == Kind::B {
-        return Err(SpecError::new(place, "parts are text; a binary element has none"));
-    }
-    if files.is_empty() {
-        return Err(SpecError::new(place, "at least one part is needed"));
-    }
-    let mut names = BTreeSet::new();
-    let mut total = 0u32;
-    let mut parts = Vec::with_capacity(files.len());
-    for (at, file) in files.iter().enumerate() {
-        let place = format!("{place}[{at}]");
-        if !names.insert(file.name.as_str()) {
-            return Err(SpecError::new(place, format!("a part named `{}` stands before it; names differ", file.name)));
-        }
-        let length = match &file.length {
-            LengthFile::Fixed(n) if *n > 0 && *n <= 999 => {
-                total += u32::from(*n);
-                PartLength::Fixed(*n)
-            }
-            LengthFile::Written(text) if text == "rest" && at + 1 == files.len() => PartLength::Rest,
-            LengthFile::Written(text) if text == "rest" => {
-                return Err(SpecError::new(place, "only the last part can take the rest"));
-            }
-            LengthFile::Fixed(_) | LengthFile::Written(_) => {
-                return Err(SpecError::new(
-                    place,
-                    "the length is a number from 1 to 999, or \"rest\" for the last part",
-                ));
-            }
+        let Some((key, value)) = table.and_then(|table| table.iter().find(|(key, _)| key.get_ref() == name)) else {
+            break;
         };
-        let title = file.title.clone().unwrap_or_else(|| file.name.replace('_', " "));
-        parts.push(Part { name: file.name.clone(), title, length });
+        found = Some(key.span().start);
+        let mut value = value;
+        if let (Some(index), DeValue::Array(items)) = (index, value.get_ref()) {
+            let Some(item) = items.get(index) else { break };
+            found = Some(item.span().start);
+            value = item;
+        }
+        table = match value.get_ref() {
+            DeValue::Table(table) => Some(table),
+            _ => None,
+        };
     }
-    Ok((parts, total))
+    found.map(|offset| line_at(text, offset))
 }
 
 /// A BER tag of one to three bytes, written in hexadecimal, as a number; `None` when the bytes are not one whole tag.

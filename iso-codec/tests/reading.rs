@@ -178,7 +178,7 @@ fn json_that_is_no_message_is_refused_by_place() {
         ("[]", "not the JSON"),
         (r#"{"mti":"0100","fields":{},"extra":1}"#, "extra"),
         (r#"{"mti":"010","fields":{}}"#, "four digits"),
-        (r#"{"mti":"0100","fields":{"1":{"value":"1"}}}"#, "\"2\" to \"128\""),
+        (r#"{"mti":"0100","fields":{"1":{"value":"1"}}}"#, "\"2\" to \"192\""),
         (r#"{"mti":"0100","fields":{"3":{"value":"1"},"3":{"value":"2"}}}"#, "DE3 stands"),
         (r#"{"mti":"0100","fields":{"3":{"value":1}}}"#, "DE3: a number must be quoted"),
         (r#"{"mti":"0100","fields":{"3":{"raw":"F"}}}"#, "DE3: an odd number"),
@@ -205,12 +205,16 @@ fn embedded_specs_compile_and_know_the_standard() {
     for name in Spec::embedded_names() {
         let spec = Spec::embedded(name).expect("it compiles");
         assert_eq!(spec.name(), *name);
-        assert_eq!(spec.fields().count(), 127, "DE2 to DE128");
-        for n in [90, 95] {
-            assert_eq!(spec.field(n).map(|f| f.form()).as_deref(), Some("n42"));
+        let count = spec.fields().count();
+        // The clearing records have the elements that they need; the others all of the standard's.
+        assert!(count == 127 || spec.name() == "mastercard-ipm", "{name}: DE2 to DE128");
+        if spec.name().starts_with("iso1987") || spec.name() == "mastercard" {
+            for n in [90, 95] {
+                assert_eq!(spec.field(n).map(|f| f.form()).as_deref(), Some("n42"));
+            }
         }
         let other = Spec::from_toml(Spec::embedded_text(name).expect("text")).expect("compiles");
-        assert_eq!(other.fields().count(), 127);
+        assert_eq!(other.fields().count(), count);
     }
     assert_eq!(spec().field(2).map(|f| f.form()).as_deref(), Some("n..19"));
     assert_eq!(spec().field(48).map(|f| f.form()).as_deref(), Some("ans...999"));

@@ -54,12 +54,14 @@ fn element(spec: &Spec, field: &FieldSpec) -> String {
     }
     text.push_str(&secret(field.secret));
     match &field.layout {
-        Layout::Plain | Layout::Repeat(_) => {}
+        Layout::Plain | Layout::Repeat(_) | Layout::Datasets(_) | Layout::Bitmapped(_) => {}
+        Layout::Tagged(layout) if !layout.has_short_tags() => {}
+        Layout::Parts(parts) if parts.iter().any(|part| part.form.is_some()) => {}
         Layout::Tagged(layout) => {
             if let Some(class) = &layout.class {
                 let _ = write!(text, ", class = {}", quoted(&class.id));
             }
-            let subs = layout.subs.iter().map(|(tag, sub)| (String::from_utf8_lossy(tag).into_owned(), sub));
+            let subs = layout.subs.iter().map(|(tag, sub)| (tag.clone(), sub));
             let _ = write!(text, ", subs = {{ {} }}", named(subs));
         }
         Layout::Parts(parts) => {
@@ -67,7 +69,7 @@ fn element(spec: &Spec, field: &FieldSpec) -> String {
                 .iter()
                 .map(|part| {
                     let len = match part.length {
-                        PartLength::Fixed(len) => len,
+                        PartLength::Fixed(len) | PartLength::Variable { max: len, .. } => len,
                         PartLength::Rest => 0,
                     };
                     format!("{{ name = {}, len = {len} }}", quoted(&part.title))
@@ -75,8 +77,9 @@ fn element(spec: &Spec, field: &FieldSpec) -> String {
                 .collect();
             let _ = write!(text, ", parts = {{ {} }}", parts.join(", "));
         }
-        Layout::Tlv(known) => {
-            let tags = known.iter().map(|(tag, sub)| (format!("{tag:02X}"), sub));
+        Layout::Tlv(layout) if layout.class.is_some() => {}
+        Layout::Tlv(layout) => {
+            let tags = layout.subs.iter().map(|(tag, sub)| (format!("{tag:02X}"), sub));
             let _ = write!(text, ", tlv = {{ {} }}", named(tags));
         }
     }

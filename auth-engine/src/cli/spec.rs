@@ -3,7 +3,7 @@
 
 use super::decode::FramingArgs;
 use super::{Failure, Outcome, dissector};
-use iso_codec::{FieldSpec, Layout, PartLength, Secret, Spec};
+use iso_codec::{FieldSpec, Layout, PartLength, Prefix, Secret, Spec, TaggedLayout};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -81,6 +81,12 @@ pub fn run(args: Args) -> Outcome {
         Command::Export(args) => super::spec_import::export(&args),
         Command::Dissector { spec, tcp_port, framing } => {
             let spec = load_spec(&spec)?;
+            if !spec.is_common() {
+                return Err(Failure::usage(format!(
+                    "spec {}: a dissector can be made of specs with digits, prefixes and types in one character set; use decode",
+                    spec.name()
+                )));
+            }
             print!("{}", dissector::lua(&spec, framing.framing().unwrap_or_default(), tcp_port));
             Ok(ExitCode::SUCCESS)
         }
@@ -191,8 +197,8 @@ fn parts(field: &FieldSpec) -> Vec<PartLine> {
                 secret: None,
             });
             let subs = layout.subs.iter().map(|(tag, sub)| PartLine {
-                id: String::from_utf8_lossy(tag).into_owned(),
-                form: format!("{}..99", sub.kind.letters()),
+                id: tag.clone(),
+                form: format!("{}{:.<dots$}{}", sub.kind.letters(), "", most(layout), dots = dots(layout)),
                 name: sub.name.clone(),
                 secret: sub.secret,
             });
@@ -204,20 +210,60 @@ fn parts(field: &FieldSpec) -> Vec<PartLine> {
                 id: String::new(),
                 form: match part.length {
                     PartLength::Fixed(len) => len.to_string(),
+                    PartLength::Variable { digits, max } => format!("{:.<dots$}{max}", "", dots = usize::from(digits)),
                     PartLength::Rest => "rest".to_owned(),
                 },
                 name: format!("{} ({})", part.title, part.name),
+                secret: part.secret,
+            })
+            .collect(),
+        Layout::Tlv(layout) => {
+            let class = layout.class.iter().map(|class| PartLine {
+                id: class.id.clone(),
+                form: "a1".to_owned(),
+                name: class.name.clone(),
+                secret: None,
+            });
+            let subs = layout.subs.iter().map(|(tag, sub)| PartLine {
+                id: format!("{tag:02X}"),
+                form: sub.kind.letters().to_owned(),
+                name: sub.name.clone(),
+                secret: sub.secret,
+            });
+            class.chain(subs).collect()
+        }
+        Layout::Datasets(known) => known
+            .iter()
+            .map(|(id, set)| PartLine {
+                id: format!("{id:02X}"),
+                form: "dataset".to_owned(),
+                name: set.name.clone(),
                 secret: None,
             })
             .collect(),
-        Layout::Tlv(known) => known
+        Layout::Bitmapped(layout) => layout
+            .fields
             .iter()
-            .map(|(tag, sub)| PartLine {
-                id: format!("{tag:02X}"),
-                form: "b".to_owned(),
+            .map(|(bit, sub)| PartLine {
+                id: bit.to_string(),
+                form: sub.kind.letters().to_owned(),
                 name: sub.name.clone(),
                 secret: sub.secret,
             })
             .collect(),
     }
+}
+
+/// Dots of a tag's length.
+fn dots(layout: &TaggedLayout) -> usize {
+    usize::from(layout.length.digits)
+}
+
+/// The longest data that a tag's length can say.
+fn most(layout: &TaggedLayout) -> u64 {
+    let base: u64 = match layout.length.prefix {
+        Prefix::Text(_) | Prefix::Bcd => 10,
+        Prefix::Binary | Prefix::Hex(_) => 256,
+    };
+    base.pow(u32::from(layout.length.digits)) - 1
 }
