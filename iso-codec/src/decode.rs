@@ -267,8 +267,13 @@ fn read_rare(spec: &Spec, frame: &[u8], n: u8, at: usize, faults: &mut Vec<Fault
     let span = Span { start: head.start as u16, len: head.len as u16 };
     let mut good = true;
     if head.units > form.max() || head.len > form.size_of(form.max()) {
-        let expected = Expected::AtMost(u16::try_from(form.size_of(form.max())).unwrap_or(u16::MAX));
-        faults.push(Fault { element, offset: at, expected, got: Got::Length(head.len) });
+        let most = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
+        let (expected, got) = if form.is_bytewise() {
+            (Expected::AtMost(most(form.size_of(form.max()))), head.len)
+        } else {
+            (Expected::AtMostDigits(most(form.max())), head.units)
+        };
+        faults.push(Fault { element, offset: at, expected, got: Got::Length(got) });
         good = false;
     } else if let Some((offset, expected, got)) = form.fault(content, head.units) {
         faults.push(Fault { element, offset: head.start + offset, expected, got });

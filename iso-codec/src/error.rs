@@ -65,6 +65,8 @@ pub enum Expected {
     HexDigits,
     /// At most so many bytes.
     AtMost(u16),
+    /// At most so many digits.
+    AtMostDigits(u16),
     /// A length that is no less than its own bytes, which it counts.
     AtLeast(usize),
     /// An element that the spec knows.
@@ -88,6 +90,7 @@ impl fmt::Display for Expected {
             Expected::Track => f.write_str("track 2 characters"),
             Expected::HexDigits => f.write_str("hexadecimal digits"),
             Expected::AtMost(n) => write!(f, "at most {n} bytes"),
+            Expected::AtMostDigits(n) => write!(f, "at most {n} digits"),
             Expected::AtLeast(n) => write!(f, "a length of at least {n}, its own"),
             Expected::KnownElement => f.write_str("an element that the spec has"),
             Expected::End => f.write_str("no more bytes"),

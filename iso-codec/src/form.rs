@@ -273,11 +273,12 @@ impl Form {
         let expected = Expected::LengthDigits(digits);
         let prefix = bytes.get(at..at + size).ok_or((at, expected, Got::Left(left)))?;
         let said = self.prefix.read(prefix).map_err(|place| {
-            let set = match self.prefix {
-                Prefix::Text(set) | Prefix::Hex(set) => set,
-                Prefix::Bcd | Prefix::Binary => self.charset,
+            let got = match (self.prefix, bytes.get(at + place)) {
+                (Prefix::Text(set) | Prefix::Hex(set), Some(byte)) => met(set, *byte),
+                (Prefix::Bcd, Some(_)) => Got::HalfByte,
+                (Prefix::Binary, Some(_)) | (_, None) => Got::Unknown,
             };
-            (at + place, expected, bytes.get(at + place).map_or(Got::Unknown, |b| met(set, *b)))
+            (at + place, expected, got)
         })?;
         let own = match (self.inclusive, self.count) {
             (false, _) => 0,

@@ -374,3 +374,38 @@ pub(crate) fn ber_tag(text: &str) -> Option<u32> {
     };
     whole.then_some(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Write the file anew with `UPDATE_SCHEMA=1 cargo test -p iso-codec --lib schema`.
+    #[test]
+    fn the_published_schema_is_of_this_file_s_shape() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/spec.schema.json");
+        let schema = schemars::schema_for!(SpecFile);
+        let mut text = serde_json::to_string_pretty(&schema).expect("a schema is JSON");
+        text.push('\n');
+        if std::env::var_os("UPDATE_SCHEMA").is_some() {
+            std::fs::write(&path, &text).expect("the docs can be written");
+        }
+        let published = std::fs::read_to_string(&path).expect("docs/spec.schema.json");
+        assert_eq!(published, text, "docs/spec.schema.json is not of this shape; UPDATE_SCHEMA=1 writes it anew");
+    }
+
+    #[test]
+    fn the_line_of_a_path_is_that_of_its_deepest_known_step() {
+        let text = "name = \"a\"\n[fields]\n3 = { name = \"x\",\n  length = 2 }\n[fields.48]\nparts = [\n  { name = \"a\" },\n  { name = \"b\" },\n]\n";
+        let table = [
+            ("name", Some(1)),
+            ("fields.3.length", Some(4)),
+            ("fields.3.pad", Some(3)),
+            ("fields.48.parts[1]", Some(8)),
+            ("fields.48.parts[9]", Some(6)),
+            ("nothing", None),
+        ];
+        for (place, line) in table {
+            assert_eq!(line_of(text, place), line, "{place}");
+        }
+    }
+}

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// One fixture.
+#[allow(dead_code, reason = "not every test that shares this reads all of it")]
 pub(crate) struct Fixture {
     /// File name without ending.
     pub(crate) name: String,
@@ -16,6 +17,7 @@ pub(crate) struct Fixture {
 }
 
 /// All fixtures, by name.
+#[allow(dead_code, reason = "not every test that shares this needs them")]
 pub(crate) fn fixtures() -> Vec<Fixture> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/messages");
     let mut all: Vec<Fixture> = std::fs::read_dir(folder)
@@ -23,7 +25,8 @@ pub(crate) fn fixtures() -> Vec<Fixture> {
         .map(|entry| {
             let path = entry.expect("a readable folder").path();
             let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
-            let known = Spec::embedded_names().iter().find(|spec| name.starts_with(**spec)).expect("a spec's name");
+            let known = Spec::embedded_names().iter().filter(|spec| name.starts_with(**spec));
+            let known = known.max_by_key(|spec| spec.len()).expect("a spec's name");
             let text = std::fs::read_to_string(&path).expect("a readable file");
             let hex: String = text.lines().filter(|line| !line.starts_with('#')).collect();
             Fixture { name, spec: Spec::embedded(known).expect("it is embedded"), frame: unhex(&hex).into() }
