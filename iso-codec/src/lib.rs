@@ -41,6 +41,7 @@ mod spec;
 mod spec_check;
 mod spec_file;
 mod tags;
+mod typed;
 
 pub use bitmap::{Elements, Numbers};
 pub use charset::Charset;
@@ -61,3 +62,4 @@ pub use spec::{
     Secret, Spec, SubSpec, TagForm, TagLength, TaggedLayout, TlvLayout,
 };
 pub use tags::{Tagged, TaggedIter};
+pub use typed::{AdditionalAmount, AdviceReason, EntryMode, Original, Rate, Replacement, TransmittedAt};

@@ -86,6 +86,34 @@ fn originals_and_replacements_are_read_by_part() {
 }
 
 #[test]
+fn elements_are_read_as_values_in_every_encoding() {
+    let partial = read("mastercard-0420-partial");
+    let original = partial.original().expect("DE90");
+    assert_eq!((original.mti, original.stan, original.transmitted), (Mti(0x0100), 123, 131_120_000));
+    let replacement = partial.replacement().expect("DE95");
+    assert_eq!((replacement.transaction, replacement.billing), (500, 466));
+    assert_eq!(partial.advice_reason().map(|r| (r.reason, r.detail)), Some((400, Some(0))));
+    let tap = read("mastercard-0100-contactless");
+    assert_eq!(tap.rate(10).map(|rate| (rate.mantissa, rate.decimals)), Some((932_835, 7)));
+    assert_eq!(tap.entry_mode().map(|mode| (mode.pan, mode.pin)), Some((7, 1)));
+    assert_eq!(tap.network_reference(), Some((*b"MCC", *b"123456")));
+    assert_eq!(tap.transmitted_at().map(|at| (at.month, at.day, at.hour)), Some((1, 31, 12)));
+    let declined: Vec<_> = read("mastercard-0110-declined").additional_amounts().collect();
+    assert_eq!(declined.len(), 1);
+    assert_eq!((declined[0].kind, declined[0].currency, declined[0].debit, declined[0].amount), (2, 978, false, 500));
+    let packed = read("iso1987-binary-0200");
+    assert_eq!(packed.original().map(|o| (o.stan, o.acquirer, o.forwarder)), Some((123, 12_345, 200_200)));
+    assert_eq!(packed.entry_mode().map(|mode| (mode.pan, mode.pin)), Some((5, 1)));
+    assert_eq!(packed.pan().map(|pan| pan.to_string()).as_deref(), Some(MASKED));
+    let mut draft = Draft::new(Mti(0x0800));
+    for (text, good) in [("0229235959", true), ("0230000000", false), ("0431000000", false), ("1301000000", false)] {
+        draft.set_text(7, text);
+        let message = decode(&spec(), draft.encode(&spec()).expect("encodes")).expect("decodes");
+        assert_eq!(message.transmitted_at().is_some(), good, "{text}");
+    }
+}
+
+#[test]
 fn h04_a_fault_inside_is_told_once_and_the_message_still_decodes() {
     let message = read("mastercard-0100-odd-inside");
     let subs: Vec<_> = message.subs(48).collect();

@@ -1,0 +1,4 @@
+//! Bytes as the content of every kind of composite. Never more than a call: the body is in `src/lib.rs`, where plain tests run it, too.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::inside(data));
