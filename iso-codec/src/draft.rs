@@ -2,6 +2,7 @@
 //! tests. Owns how composite values become bytes again; the path uses [`Builder`] directly.
 
 use crate::bitmap::Elements;
+use crate::charset::Charset;
 use crate::composite::read_ber_length;
 use crate::decode::{read_bitmaps, third_bit};
 use crate::encode::{Builder, canonical_bitmaps, says};
@@ -284,7 +285,7 @@ fn tagged_item(
         return Ok(());
     }
     if layout.class.as_ref().is_some_and(|class| class.id == item.id) {
-        out.push(class_byte(spec, &place, first, &item.content)?);
+        out.push(class_byte(layout.class_charset(spec.charset), &place, first, &item.content)?);
         return Ok(());
     }
     let known = layout.known(item.id.as_bytes());
@@ -308,8 +309,8 @@ fn tagged_item(
     Ok(())
 }
 
-fn class_byte(spec: &Spec, place: &str, first: bool, content: &Content) -> Result<u8, EncodeError> {
-    match text_of(spec, place, content)?.as_slice() {
+fn class_byte(charset: Charset, place: &str, first: bool, content: &Content) -> Result<u8, EncodeError> {
+    match text_in(charset, place, content)?.as_slice() {
         [class] if first => Ok(*class),
         _ => Err(wrong(place, "it is one character and stands first")),
     }
@@ -326,7 +327,7 @@ fn tlv_items(
     for (at, item) in items.iter().enumerate() {
         let place = format!("{place} {}", item.id);
         if outermost && layout.class.as_ref().is_some_and(|class| class.id == item.id) {
-            out.push(class_byte(spec, &place, at == 0, &item.content)?);
+            out.push(class_byte(spec.charset, &place, at == 0, &item.content)?);
             continue;
         }
         let sub = layout.subs.iter().find(|(tag, _)| ber_tag(&item.id) == Some(*tag)).map(|(_, sub)| sub);
@@ -574,11 +575,15 @@ fn bytes(place: &str, content: &Content) -> Result<Vec<u8>, EncodeError> {
 
 /// Text in the spec's character set.
 fn text_of(spec: &Spec, place: &str, content: &Content) -> Result<Vec<u8>, EncodeError> {
+    text_in(spec.charset, place, content)
+}
+
+fn text_in(charset: Charset, place: &str, content: &Content) -> Result<Vec<u8>, EncodeError> {
     match content {
         Content::Raw(raw) => Ok(raw.clone()),
-        Content::Text(text) => Ok(latin1(place, text)?.into_iter().map(|ch| spec.charset.from_latin1(ch)).collect()),
+        Content::Text(text) => Ok(latin1(place, text)?.into_iter().map(|ch| charset.from_latin1(ch)).collect()),
         Content::Digits(value) => {
-            Ok(value.to_string().into_bytes().into_iter().map(|ch| spec.charset.from_latin1(ch)).collect())
+            Ok(value.to_string().into_bytes().into_iter().map(|ch| charset.from_latin1(ch)).collect())
         }
         Content::Items(_) => Err(wrong(place, "this part has no parts of its own; give its value as text")),
     }

@@ -411,7 +411,12 @@ impl Defaults {
             },
         };
         let own = (Encoding::Text(self.charset), Prefix::Text(self.charset));
-        let short = (tag.encoding, length.prefix) == own && tag.length == 2 && length.digits == 2 && !length.inclusive;
+        let short = (tag.encoding, length.prefix) == own
+            && tag.length == 2
+            && length.digits == 2
+            && !length.inclusive
+            // Letters in a tag are no mistake, only rarer; the short way knows digits alone.
+            && file.subs.keys().all(|key| key.len() != 2 || key.bytes().all(|b| b.is_ascii_digit()));
         let mut subs = Vec::with_capacity(file.subs.len());
         for (key, sub) in &file.subs {
             let place = format!("{place}.subs.{key}");

@@ -49,6 +49,7 @@ pub struct TaggedIter<'a> {
 
 impl<'a> TaggedIter<'a> {
     pub(crate) fn new(layout: &'a TaggedLayout, charset: Charset, raw: &'a [u8]) -> TaggedIter<'a> {
+        let charset = layout.class_charset(charset);
         let class = match raw.first() {
             Some(byte) if layout.class.is_some() && charset.tables().class_of(*byte) & class::CAPITAL != 0 => {
                 Some(charset.to_latin1(*byte))
@@ -118,6 +119,14 @@ impl<'a> Iterator for TaggedIter<'a> {
 }
 
 impl TaggedLayout {
+    /// The character set of the class byte: that of the tags behind it, the spec's where tags are no text.
+    pub(crate) fn class_charset(&self, usual: Charset) -> Charset {
+        match self.tag.encoding {
+            Encoding::Text(set) => set,
+            Encoding::Bcd { .. } | Encoding::Binary | Encoding::Hex(_) => usual,
+        }
+    }
+
     /// The sub-element with that tag.
     pub(crate) fn known(&self, id: &[u8]) -> Option<&SubSpec> {
         let at = self.subs.binary_search_by(|(known, _)| known.as_bytes().cmp(id)).ok()?;

@@ -65,7 +65,7 @@ pub struct ExportArgs {
 /// Runs `spec import`.
 ///
 /// # Errors
-/// Exit code 2: the file does not read.
+/// Exit code 2: the file does not read; 1: what came out is no spec that this engine can use.
 pub fn import(args: &ImportArgs) -> Outcome {
     if let Some(name) = &args.name
         && (name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'))
@@ -76,13 +76,17 @@ pub fn import(args: &ImportArgs) -> Outcome {
     let source = args.from.unwrap_or_else(|| spec_import::guess(&text));
     let converted = spec_import::import(&text, source, args.name.as_deref())
         .map_err(|error| Failure::usage(format!("{}: {error}", args.file)))?;
-    write(&converted, &args.outputs)
+    // What is handed out must be usable; when it is not, the reason names the element of the new file.
+    let usable = Spec::from_toml(&converted.text);
+    let code = write(&converted, &args.outputs)?;
+    usable.map_err(|error| Failure::no(format!("the imported spec cannot be used as it is: {error}; edit it")))?;
+    Ok(code)
 }
 
 /// Runs `spec export`.
 ///
 /// # Errors
-/// Exit code 2: the spec does not read.
+/// Exit code 2: the spec does not read or contradicts itself.
 pub fn export(args: &ExportArgs) -> Outcome {
     let text = match Spec::embedded_text(&args.spec) {
         Some(text) => text.to_owned(),
