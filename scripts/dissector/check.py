@@ -15,7 +15,7 @@ PORT = 8583
 
 def fixtures(spec):
     """The messages of a spec's fixtures."""
-    for path in sorted(FIXTURES.glob(f"{spec}-0*.hex")):
+    for path in sorted(FIXTURES.glob(f"{spec}-[0-9]*.hex")):
         lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
         yield path.name, bytes.fromhex("".join(lines))
 
@@ -92,7 +92,8 @@ def differences(spec, script, source, messages):
 
 def main():
     bad = 0
-    for spec in ["mastercard", "iso1987-ascii"]:
+    listed = subprocess.run([ENGINE, "spec", "list", "--json"], capture_output=True, text=True, check=True).stdout
+    for spec in [one["name"] for one in json.loads(listed)]:
         script = WORK / f"{spec}.lua"
         lua = subprocess.run([ENGINE, "spec", "dissector", spec], capture_output=True, check=True).stdout
         script.write_bytes(lua)

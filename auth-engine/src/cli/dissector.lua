@@ -30,19 +30,73 @@ local function hex(bytes)
   return (bytes:gsub(".", function(ch) return string.format("%02X", ch:byte()) end))
 end
 
--- Text of the spec's character set, as Latin-1 characters; what is no printable one becomes a dot.
-local function text(bytes)
+-- Text of a character set (the spec's unless another is named), as Latin-1 characters; what is no printable one becomes
+-- a dot.
+local function text(bytes, set)
+  local latin1 = spec.sets[set or spec.set]
   return (bytes:gsub(".", function(ch)
-    local code = spec.latin1[ch:byte() + 1]
+    local code = latin1[ch:byte() + 1]
     if code >= 32 and code < 127 then return string.char(code) end
     return "."
   end))
 end
 
-local function digits(bytes)
-  local plain = text(bytes)
+local function digits(bytes, set)
+  local plain = text(bytes, set)
   if plain:match("^%d+$") then return tonumber(plain) end
   return nil
+end
+
+-- Bytes on the wire of so many characters, digits or bytes of an element.
+local function size_of(de, units)
+  if de.enc == "hex" then return units * 2 end
+  if de.enc == "bcd" or de.enc == "bcd-left" then
+    if de.signed and units > 0 then return 1 + math.floor(units / 2) end
+    return math.ceil(units / 2)
+  end
+  return units
+end
+
+-- What a length prefix says.
+local function announced_by(de, bytes)
+  if de.pform == "bcd" then
+    local plain = hex(bytes)
+    return plain:match("^%d+$") and tonumber(plain) or nil
+  end
+  if de.pform == "binary" then
+    local value = 0
+    for at = 1, #bytes do value = value * 256 + bytes:byte(at) end
+    return value
+  end
+  if de.pform == "hex" then return tonumber(text(bytes, de.pset), 16) end
+  return digits(bytes, de.pset)
+end
+
+-- The bytes that an element's prefix announces, and how many characters, digits or bytes they are.
+local function content(de, value)
+  local own = de.inclusive and de.prefix or 0
+  if de.count == "bytes" then return value - own, nil end
+  if de.count == "nibbles" then return math.ceil((value - 2 * own) / 2), value - 2 * own end
+  return size_of(de, value - own), value - own
+end
+
+-- What an element's bytes say.
+local function plain(de, data, units)
+  if de.enc == "binary" then return hex(data) end
+  if de.enc == "hex" then return text(data, de.set) end
+  if de.enc == "bcd" or de.enc == "bcd-left" then
+    local sign = ""
+    if de.signed and #data > 0 then
+      sign, data = text(data:sub(1, 1)), data:sub(2)
+      units = units and units - 1
+    end
+    local all = hex(data)
+    if units and units < #all then
+      all = de.enc == "bcd" and all:sub(#all - units + 1) or all:sub(1, units)
+    end
+    return sign .. all
+  end
+  return text(data, de.set)
 end
 
 local function mask(number)
@@ -128,13 +182,14 @@ local function message(tree, range)
     local place = math.max(0, math.min(at - 1, #bytes - 1))
     tree:add(f_fault, range(place), what):add_proto_expert_info(e_fault, what)
   end
-  local mti = text(bytes:sub(1, 4))
+  local size = spec.mti == "bcd" and 2 or 4
+  local mti = spec.mti == "bcd" and hex(bytes:sub(1, 2)) or text(bytes:sub(1, 4), spec.mti)
   if not mti:match("^%d%d%d%d$") then
     fault(1, "message type: no four digits")
     return "?"
   end
-  tree:add(f_mti, range(0, 4), mti)
-  local at, present = 5, {}
+  tree:add(f_mti, range(0, size), mti)
+  local at, present = size + 1, {}
   local width = spec.hex_bitmap and 16 or 8
   local base = 0
   repeat
@@ -144,7 +199,7 @@ local function message(tree, range)
       return mti
     end
     tree:add(f_bitmap, range(at - 1, width))
-    local bits = spec.hex_bitmap and text(raw) or hex(raw)
+    local bits = spec.hex_bitmap and text(raw, spec.bitmap_set) or hex(raw)
     local more = false
     for i = 1, 16 do
       local nibble = tonumber(bits:sub(i, i), 16)
@@ -155,7 +210,7 @@ local function message(tree, range)
       for bit = 0, 3 do
         if math.floor(nibble / 2 ^ (3 - bit)) % 2 == 1 then
           local n = base + (i - 1) * 4 + bit + 1
-          if n == 1 then more = true else present[#present + 1] = n end
+          if n == 1 or (n == 65 and spec.third) then more = true else present[#present + 1] = n end
         end
       end
     end
@@ -167,12 +222,18 @@ local function message(tree, range)
       fault(at, string.format("DE%d: not in the spec", n))
       return mti
     end
-    local from, len = at, de.len
+    local from, units = at, de.units
+    local len = units and size_of(de, units)
     if de.prefix > 0 then
-      len = digits(bytes:sub(at, at + de.prefix - 1))
+      local value = announced_by(de, bytes:sub(at, at + de.prefix - 1))
       at = at + de.prefix
-      if not len then
+      if not value then
         fault(from, string.format("DE%d: no digits of its length", n))
+        return mti
+      end
+      len, units = content(de, value)
+      if len < 0 then
+        fault(from, string.format("DE%d: a length below what it counts", n))
         return mti
       end
     end
@@ -181,8 +242,7 @@ local function message(tree, range)
       fault(from, string.format("DE%d: the message ends", n))
       return mti
     end
-    local opaque = de.binary
-    local value = de.secret and shown(opaque and hex(data) or text(data), de.secret) or (opaque and hex(data) or text(data))
+    local value = shown(plain(de, data, units), de.secret)
     local item = tree:add(f_de[n], range(from - 1, at - from + len), value)
     if len > 0 and (not de.secret or proto.prefs.clear) then
       local inner = range(at - 1, len)

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use iso_codec::{BitmapForm, FieldSpec, Framing, Kind, Layout, Length, PartLength, Secret, Spec, SubSpec, Width};
+use iso_codec::{
+    BitmapForm, Charset, Count, Encoding, FieldSpec, Form, Framing, Kind, Layout, Length, MtiForm, PartLength, Prefix,
+    Secret, Spec, SubSpec, Width,
+};
 
 const TEMPLATE: &str = include_str!("dissector.lua");
 
@@ -28,29 +31,92 @@ pub(super) fn lua(spec: &Spec, framing: Framing, port: u16) -> String {
 /// The spec as a Lua table.
 fn table(spec: &Spec) -> String {
     let mut out = String::new();
-    let latin1: Vec<String> = (0..=255).map(|byte| spec.charset().to_latin1(byte).to_string()).collect();
     let hex = spec.bitmap_form() == BitmapForm::Hex;
+    let mti = match spec.mti_form() {
+        MtiForm::Text(set) => set.name(),
+        MtiForm::Bcd => "bcd",
+    };
     // Writing into a string does not fail.
-    let _ = writeln!(out, "{{ name = {}, hex_bitmap = {hex},", quoted(spec.name()));
-    let _ = writeln!(out, "  latin1 = {{ {} }},", latin1.join(", "));
-    let _ = writeln!(out, "  elements = {{");
+    let _ = writeln!(out, "{{ name = {}, set = {},", quoted(spec.name()), quoted(spec.charset().name()));
+    let _ = writeln!(out, "  mti = {}, hex_bitmap = {hex},", quoted(mti));
+    let _ =
+        writeln!(out, "  bitmap_set = {}, third = {},", quoted(spec.bitmap_charset().name()), spec.has_third_bitmap());
+    let _ = writeln!(out, "  sets = {{");
+    for set in sets(spec) {
+        let latin1: Vec<String> = (0..=255).map(|byte| set.to_latin1(byte).to_string()).collect();
+        let _ = writeln!(out, "    [{}] = {{ {} }},", quoted(set.name()), latin1.join(", "));
+    }
+    let _ = writeln!(out, "  }},\n  elements = {{");
     for field in spec.fields() {
-        let _ = writeln!(out, "    [{}] = {{ {} }},", field.number, element(spec, field));
+        let _ = writeln!(out, "    [{}] = {{ {} }},", field.number, element(field));
     }
     out.push_str("  },\n}");
     out
 }
 
-fn element(spec: &Spec, field: &FieldSpec) -> String {
-    let len = spec.wire_size(field.number).unwrap_or_default();
-    let (prefix, longest) = match field.length {
-        Length::Fixed(longest) => (0, longest),
-        Length::Variable { digits, max } => (digits, max),
+/// The character sets that the spec uses.
+fn sets(spec: &Spec) -> Vec<Charset> {
+    let mut sets = vec![spec.charset(), spec.bitmap_charset()];
+    if let MtiForm::Text(set) = spec.mti_form() {
+        sets.push(set);
+    }
+    for field in spec.fields() {
+        if let Encoding::Text(set) | Encoding::Hex(set) = field.wire.encoding {
+            sets.push(set);
+        }
+        if let Prefix::Text(set) | Prefix::Hex(set) = field.wire.prefix {
+            sets.push(set);
+        }
+    }
+    let mut found: Vec<Charset> = Vec::new();
+    for set in sets {
+        if !found.contains(&set) {
+            found.push(set);
+        }
+    }
+    found
+}
+
+fn element(field: &FieldSpec) -> String {
+    let Form { encoding, prefix, count, inclusive, .. } = field.wire;
+    let mut text = format!("name = {}", quoted(&field.name));
+    match field.length {
+        Length::Fixed(units) => {
+            let _ = write!(text, ", prefix = 0, units = {units}");
+        }
+        Length::Variable { digits, .. } => {
+            let digits = usize::from(digits);
+            let (form, size, set) = match prefix {
+                Prefix::Text(set) => ("text", digits, Some(set)),
+                Prefix::Bcd => ("bcd", digits.div_ceil(2), None),
+                Prefix::Binary => ("binary", digits, None),
+                Prefix::Hex(set) => ("hex", 2 * digits, Some(set)),
+            };
+            let _ = write!(text, ", prefix = {size}, pform = {}", quoted(form));
+            if let Some(set) = set {
+                let _ = write!(text, ", pset = {}", quoted(set.name()));
+            }
+            let counted = match count {
+                Count::Characters => "characters",
+                Count::Bytes => "bytes",
+                Count::Nibbles => "nibbles",
+            };
+            let _ = write!(text, ", count = {}, inclusive = {inclusive}", quoted(counted));
+        }
+    }
+    let (form, set) = match encoding {
+        Encoding::Text(set) => ("text", Some(set)),
+        Encoding::Bcd { left: true, .. } => ("bcd-left", None),
+        Encoding::Bcd { left: false, .. } => ("bcd", None),
+        Encoding::Binary => ("binary", None),
+        Encoding::Hex(set) => ("hex", Some(set)),
     };
-    let mut text = format!("name = {}, prefix = {prefix}, len = {len}", quoted(&field.name));
-    // Binary elements that are written as hexadecimal characters are text on the wire.
-    if field.kind == Kind::B && len == usize::from(longest) {
-        text.push_str(", binary = true");
+    let _ = write!(text, ", enc = {}", quoted(form));
+    if let Some(set) = set {
+        let _ = write!(text, ", set = {}", quoted(set.name()));
+    }
+    if field.kind == Kind::Xn {
+        text.push_str(", signed = true");
     }
     text.push_str(&secret(field.secret));
     match &field.layout {

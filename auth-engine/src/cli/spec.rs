@@ -81,12 +81,6 @@ pub fn run(args: Args) -> Outcome {
         Command::Export(args) => super::spec_import::export(&args),
         Command::Dissector { spec, tcp_port, framing } => {
             let spec = load_spec(&spec)?;
-            if !spec.is_common() {
-                return Err(Failure::usage(format!(
-                    "spec {}: a dissector can be made of specs with digits, prefixes and types in one character set; use decode",
-                    spec.name()
-                )));
-            }
             print!("{}", dissector::lua(&spec, framing.framing().unwrap_or_default(), tcp_port));
             Ok(ExitCode::SUCCESS)
         }
