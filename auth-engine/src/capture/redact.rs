@@ -28,12 +28,14 @@ pub struct Redactor {
 pub struct Unredactable(String);
 
 /// What was done with a file.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Told {
     /// Messages that are as before but for their secrets.
     pub messages: usize,
     /// Bytes that were blanked because no message could be read in them.
     pub blanked: usize,
+    /// Why the first message that was blanked was.
+    pub why: Option<String>,
 }
 
 impl Redactor {
@@ -110,6 +112,8 @@ impl Redactor {
     fn text(&self, numbers: &BTreeSet<String>, text: &str) -> String {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
+        // Bytes that are written as hexadecimal characters stay such.
+        let bytes = text.bytes().all(|ch| ch.is_ascii_hexdigit());
         while let Some(first) = rest.chars().next() {
             match number_at(numbers, rest) {
                 Some(number) => {
@@ -124,6 +128,7 @@ impl Redactor {
                 None => {
                     out.push(match first {
                         '0'..='9' => '0',
+                        _ if bytes => '0',
                         letter if letter.is_alphabetic() => 'X',
                         other => other,
                     });
@@ -222,7 +227,10 @@ impl Redactor {
                     told.messages += 1;
                     bytes.splice(place.start..place.end, new);
                 }
-                Err(_) => told.blanked += blank(&mut bytes, place.start..place.end),
+                Err(why) => {
+                    told.why.get_or_insert_with(|| why.to_string());
+                    told.blanked += blank(&mut bytes, place.start..place.end);
+                }
             }
         }
         let end = bytes.len();

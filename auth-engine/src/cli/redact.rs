@@ -71,8 +71,9 @@ pub fn run(args: Args) -> Outcome {
     written.map_err(Failure::usage)?;
     let _ = writeln!(std::io::stderr(), "{} messages made shareable, {} bytes blanked", told.messages, told.blanked);
     if told.messages == 0 || (told.blanked > 0 && args.format != super::decode::Format::Pcap) {
-        let hint = "what did not decode was blanked; check --spec and --framing, or ask `doctor`";
-        return Err(Failure { code: EXIT_NO, message: format!("{name}: {hint}") });
+        let why = told.why.unwrap_or_else(|| "no message".to_owned());
+        let hint = "was blanked; check --spec and --framing, or ask `doctor`";
+        return Err(Failure { code: EXIT_NO, message: format!("{name}: what does not decode ({why}) {hint}") });
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -94,7 +95,8 @@ fn whole(
             told.messages += 1;
             bytes
         }
-        Err(_) => {
+        Err(why) => {
+            told.why.get_or_insert_with(|| why.to_string());
             told.blanked += input.len();
             vec![0; input.len()]
         }
