@@ -1,6 +1,7 @@
 //! `auth-engine config`: check a configuration, or show the effective one with the origin of each value.
 //!
-//! It must never open the data directory: both commands work while an engine runs on it.
+//! It must never open the data directory: both commands work while an engine runs on it. `check` also reads the
+//! files that the configuration names.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -8,6 +9,8 @@ use std::process::ExitCode;
 
 use super::{EXIT_USAGE, Failure, Outcome};
 use crate::config::Config;
+use crate::shard::boot::load_spec;
+use crate::switch::Switch;
 
 /// Arguments of `auth-engine config`.
 #[derive(Debug, clap::Args)]
@@ -75,6 +78,10 @@ pub fn run(args: Args) -> Outcome {
 fn check(from: &ConfigArgs) -> Outcome {
     match Config::load(from.config.as_deref(), from.data.as_deref()) {
         Ok(config) => {
+            let problems = unusable_files(&config);
+            if !problems.is_empty() {
+                return Ok(refuse(problems));
+            }
             let links = match config.links.len() {
                 1 => String::from("1 link"),
                 more => format!("{more} links"),
@@ -82,14 +89,21 @@ fn check(from: &ConfigArgs) -> Outcome {
             println!("ok: {links}, REST on {}, data in {}", config.rest.listen, config.data_dir.display());
             Ok(ExitCode::SUCCESS)
         }
-        Err(error) => {
-            for problem in &error.problems {
-                // Made one line the same way as every other failure.
-                let _ = writeln!(std::io::stderr(), "error: {}", Failure::usage(problem.to_string()));
-            }
-            Ok(ExitCode::from(EXIT_USAGE))
-        }
+        Err(error) => Ok(refuse(error.problems.iter().map(|problem| Failure::usage(problem.to_string())).collect())),
     }
+}
+
+/// The files that links name: specs and certificates.
+fn unusable_files(config: &Config) -> Vec<Failure> {
+    let certificates = |link| Switch::check_certificates(link).err().map(Failure::from);
+    config.links.iter().flat_map(|link| [load_spec(&link.spec).err(), certificates(link)]).flatten().collect()
+}
+
+fn refuse(problems: Vec<Failure>) -> ExitCode {
+    for problem in problems {
+        let _ = writeln!(std::io::stderr(), "error: {problem}");
+    }
+    ExitCode::from(EXIT_USAGE)
 }
 
 fn show(from: &ConfigArgs, json: bool) -> Outcome {

@@ -15,7 +15,7 @@ use crate::telemetry;
 #[command(
     after_help = "Example:\n  auth-engine serve --config engine.toml --data ./data\n\nWithout a configuration: one link on \
 127.0.0.1:8583 (spec mastercard), REST on http://127.0.0.1:8080, sandbox on, data in ./data. SIGTERM and Ctrl-C stop \
-cleanly: new taps are declined, open asks are waited for."
+cleanly: new taps are declined, open asks are waited for. SIGHUP has the certificates of links read again."
 )]
 pub struct Args {
     #[command(flatten)]
@@ -39,6 +39,7 @@ pub fn run(args: Args) -> Outcome {
         let signals = |kind| signal(kind).map_err(|e| Failure::data(format!("signals cannot be taken: {e}")));
         let mut terminate = signals(SignalKind::terminate())?;
         let mut interrupt = signals(SignalKind::interrupt())?;
+        let mut hangup = signals(SignalKind::hangup())?;
         let mut running = tokio::task::spawn_blocking(move || boot::start(config))
             .await
             .map_err(|_| Failure::data("the start panicked; its message is above"))??;
@@ -53,10 +54,14 @@ pub fn run(args: Args) -> Outcome {
             say(format_args!("operator key written to {}", data::operator_key_file(&data_dir).display()));
         }
         say(format_args!("ready in {} ms", began.elapsed().as_millis()));
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            () = running.ended() => {}
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                () = running.ended() => break,
+                // A failed receipt would come at once again.
+                Some(()) = hangup.recv() => running.refresh_certificates(),
+            }
         }
         tokio::task::spawn_blocking(move || running.stop())
             .await

@@ -2,23 +2,20 @@
 //!
 //! It collects every problem instead of stopping at the first. It must never touch the file system.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use iso_codec::{Framing, Spec, Width};
 use rust_decimal::Decimal;
 
 use super::keys::{self, Kind};
 use super::layers::{Leaf, Origin, place};
 use super::{
-    AuthorizationConfig, Config, ConfigError, FxConfig, IssuingConfig, JournalConfig, KeysConfig, LinkConfig, Opening,
-    PartnerConfig, Problem, RestConfig, Setting, SwitchConfig, TelemetryConfig, values,
+    AuthorizationConfig, Config, ConfigError, FxConfig, IssuingConfig, JournalConfig, KeysConfig, PartnerConfig,
+    Problem, RestConfig, Setting, SwitchConfig, TelemetryConfig, values,
 };
 
-/// Bytes of a TPDU: an id and two addresses of two bytes.
-const TPDU_BYTES: usize = 5;
 /// Smallest unit of the journal: its blocks start at multiples of it.
 const PAGE: u64 = 4096;
 
@@ -36,9 +33,10 @@ pub(super) fn build(leaves: BTreeMap<String, Leaf>) -> Result<Config, ConfigErro
     }
 }
 
-struct Reader {
-    leaves: BTreeMap<String, Leaf>,
-    problems: Vec<Problem>,
+/// Takes values out of the leaves one by one, and notes what is wrong with them.
+pub(super) struct Reader {
+    pub(super) leaves: BTreeMap<String, Leaf>,
+    pub(super) problems: Vec<Problem>,
     settings: Vec<Setting>,
 }
 
@@ -96,18 +94,22 @@ impl Reader {
     }
 
     /// Sets what holds when nothing else sets a key whose default depends on other keys.
-    fn leaf_default(&mut self, path: &str, default: &str) {
+    pub(super) fn leaf_default(&mut self, path: &str, default: &str) {
         let leaf = || Leaf { text: default.to_owned(), origin: Origin::Default };
         self.leaves.entry(path.to_owned()).or_insert_with(leaf);
     }
 
     /// Notes a problem of a key where its value was set.
-    fn object(&mut self, path: &str, what: impl Into<String>) {
+    pub(super) fn object(&mut self, path: &str, what: impl Into<String>) {
         let at = self.leaves.get(path).map_or_else(|| path.to_owned(), |leaf| place(path, &leaf.origin));
         self.problems.push(Problem::new(at, what));
     }
 
-    fn read<T>(&mut self, path: &str, parse: impl FnOnce(&str, Kind) -> Option<Result<T, String>>) -> Option<T> {
+    pub(super) fn read<T>(
+        &mut self,
+        path: &str,
+        parse: impl FnOnce(&str, Kind) -> Option<Result<T, String>>,
+    ) -> Option<T> {
         let leaf = self.leaf(path)?;
         let kind = keys::find(path).map(|key| key.kind)?;
         match parse(&leaf.text, kind)? {
@@ -119,15 +121,15 @@ impl Reader {
         }
     }
 
-    fn text(&mut self, path: &str) -> Option<String> {
+    pub(super) fn text(&mut self, path: &str) -> Option<String> {
         self.read(path, |text, _| Some(Ok(text.to_owned())))
     }
 
-    fn switch(&mut self, path: &str) -> Option<bool> {
+    pub(super) fn switch(&mut self, path: &str) -> Option<bool> {
         self.read(path, |text, _| Some(values::switch(text)))
     }
 
-    fn span(&mut self, path: &str) -> Option<Duration> {
+    pub(super) fn span(&mut self, path: &str) -> Option<Duration> {
         self.read(path, |text, kind| match kind {
             Kind::Span(least, most) => Some(values::span(text, least, most)),
             _ => None,
@@ -143,11 +145,11 @@ impl Reader {
         })
     }
 
-    fn count(&mut self, path: &str) -> Option<usize> {
+    pub(super) fn count(&mut self, path: &str) -> Option<usize> {
         self.number(path).and_then(|n| usize::try_from(n).ok())
     }
 
-    fn address(&mut self, path: &str) -> Option<std::net::SocketAddr> {
+    pub(super) fn address(&mut self, path: &str) -> Option<std::net::SocketAddr> {
         self.read(path, |text, _| Some(values::address(text)))
     }
 
@@ -301,131 +303,6 @@ impl Reader {
         self.object("issuing.bin", format!("{bin:?} is no BIN; give 6 to 11 digits"));
         None
     }
-
-    fn links(&mut self, max_connections: Option<usize>, out_buffer: Option<usize>) -> Option<Vec<LinkConfig>> {
-        let numbers: BTreeSet<usize> =
-            self.leaves.keys().filter_map(|path| path.strip_prefix("link.")?.split('.').next()?.parse().ok()).collect();
-        let mut links: Vec<LinkConfig> = Vec::new();
-        let mut whole = true;
-        for (expected, number) in numbers.into_iter().enumerate() {
-            if expected != number {
-                let path = format!("link.{number}");
-                let what = format!("there is no link {expected} before it; links are numbered from 0 without gaps");
-                self.problems.push(Problem::new(path, what));
-                return None;
-            }
-            let Some(link) = self.link(number, max_connections, out_buffer) else {
-                whole = false;
-                continue;
-            };
-            for earlier in &links {
-                if earlier.name == link.name {
-                    self.object(&format!("link.{number}.name"), format!("{:?} is taken by another link", link.name));
-                }
-                if let (Opening::Listen(before), Opening::Listen(listen)) = (&earlier.opening, &link.opening)
-                    && before == listen
-                    && listen.port() != 0
-                {
-                    self.object(
-                        &format!("link.{number}.listen"),
-                        format!("{listen} is taken by link {:?}", earlier.name),
-                    );
-                }
-            }
-            links.push(link);
-        }
-        if whole && links.is_empty() {
-            self.problems
-                .push(Problem::new("link".to_owned(), "there is none; write `[[link]]` with `name` and `listen`"));
-        }
-        whole.then_some(links)
-    }
-
-    /// Who opens the connections: one of the two keys, not both.
-    fn opening(&mut self, listen: &str, connect: &str) -> Option<Opening> {
-        match (self.leaves.contains_key(listen), self.leaves.contains_key(connect)) {
-            (true, false) => self.address(listen).map(Opening::Listen),
-            (false, true) => self.read(connect, |text, _| Some(values::target(text))).map(Opening::Connect),
-            (true, true) => {
-                self.object(connect, "stands beside `listen`; a link does one of both: keep one");
-                None
-            }
-            (false, false) => {
-                self.object(listen, "is missing; set it, or `connect = \"host:port\"` to connect out");
-                None
-            }
-        }
-    }
-
-    fn link(&mut self, number: usize, max_connections: Option<usize>, out_buffer: Option<usize>) -> Option<LinkConfig> {
-        let at = |name: &str| format!("link.{number}.{name}");
-        let name = self.text(&at("name"));
-        let opening = self.opening(&at("listen"), &at("connect"));
-        let spec = self.read(&at("spec"), |text, _| Some(spec_name(text)));
-        let width = self.read(&at("framing"), |text, _| {
-            let known = |word: &str| Width::parse(word).ok_or_else(|| format!("{word:?} is not known to the codec"));
-            Some(values::word(text, keys::FRAMINGS).and_then(known))
-        });
-        let inclusive = self.switch(&at("inclusive"));
-        let header_bytes = self.count(&at("header_bytes"));
-        let tpdu = self.switch(&at("tpdu"));
-        if let (Some(true), Some(bytes)) = (tpdu, header_bytes)
-            && bytes != TPDU_BYTES
-        {
-            self.object(&at("tpdu"), format!("a TPDU has {TPDU_BYTES} bytes; set header_bytes = {TPDU_BYTES}"));
-        }
-        let budget = self.span(&at("budget"));
-        let require_sign_on = self.switch(&at("require_sign_on"));
-        let sign_on = self.switch(&at("sign_on"));
-        let connects = matches!(opening, Some(Opening::Connect(_)));
-        self.leaf_default(&at("echo_interval"), if connects { keys::ECHO_WHEN_CONNECTING } else { "0s" });
-        let echo_interval = self.span(&at("echo_interval"));
-        let echo_timeout = self.span(&at("echo_timeout"));
-        let max_frame = self.count(&at("max_frame"));
-        let max_in_flight = self.count(&at("max_in_flight"));
-        let frame_timeout = self.span(&at("frame_timeout"));
-        let idle_timeout = self.span(&at("idle_timeout"));
-        if let (Some(header), Some(max)) = (header_bytes, max_frame)
-            && header >= max
-        {
-            self.object(&at("header_bytes"), "leaves no room for a message; max_frame counts the header too");
-        }
-        let name = name?;
-        let plain_name = !name.is_empty()
-            && name.len() <= 64
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-        if !plain_name {
-            self.object(&at("name"), format!("{name:?} is no link name; use up to 64 of a-z, A-Z, 0-9, `-`, `_`, `.`"));
-        }
-        Some(LinkConfig {
-            name,
-            opening: opening?,
-            spec: spec?,
-            framing: Framing { width: width?, inclusive: inclusive?, header_bytes: header_bytes? },
-            budget: budget?,
-            tpdu: tpdu?,
-            require_sign_on: require_sign_on?,
-            sign_on: sign_on?,
-            echo_interval: echo_interval.map(|span| (!span.is_zero()).then_some(span))?,
-            echo_timeout: echo_timeout?,
-            max_frame: max_frame?,
-            max_in_flight: max_in_flight?,
-            frame_timeout: frame_timeout?,
-            idle_timeout: idle_timeout?,
-            max_connections: max_connections?,
-            out_buffer: out_buffer?,
-        })
-    }
-}
-
-/// An embedded spec by its name, or what looks like the path of a spec file; the file is read when it is used.
-fn spec_name(text: &str) -> Result<String, String> {
-    if text.contains(['/', '.']) {
-        return Ok(text.to_owned());
-    }
-    values::word(text, Spec::embedded_names())
-        .map(str::to_owned)
-        .map_err(|error| format!("{error}; a spec file is named with its path, such as \"./specs/own.toml\""))
 }
 
 /// A path without `.` and `x/..`, absolute as far as the working directory is known: enough to compare two.

@@ -55,6 +55,11 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "link.*.name", kind: Kind::Text, default: None },
     Key { name: "link.*.listen", kind: Kind::Address, default: None },
     Key { name: "link.*.connect", kind: Kind::Text, default: None },
+    // TLS is on as soon as one of these is set.
+    Key { name: "link.*.tls.certificate", kind: Kind::Text, default: None },
+    Key { name: "link.*.tls.key", kind: Kind::Text, default: None },
+    Key { name: "link.*.tls.peer_ca", kind: Kind::Text, default: None },
+    Key { name: "link.*.tls.peer_name", kind: Kind::Text, default: None },
     key("link.*.spec", Kind::Text, "mastercard"),
     key("link.*.framing", Kind::Word(FRAMINGS), "len2be"),
     key("link.*.inclusive", Kind::Switch, "false"),

@@ -10,6 +10,7 @@
 mod build;
 mod keys;
 mod layers;
+mod link;
 mod values;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use iso_codec::Framing;
 use rust_decimal::Decimal;
+use rustls_pki_types::ServerName;
 
 pub use layers::Origin;
 
@@ -62,6 +64,8 @@ pub struct LinkConfig {
     pub name: String,
     /// Who opens the connections.
     pub opening: Opening,
+    /// TLS on every connection; none: plain TCP.
+    pub tls: Option<LinkTls>,
     /// Name of an embedded message spec, or the path of a spec file.
     pub spec: String,
     /// How frames are delimited.
@@ -126,6 +130,36 @@ impl fmt::Display for Target {
             write!(f, "{}:{}", self.host, self.port)
         }
     }
+}
+
+/// `[link.tls]`: what we show, and whom we believe. All files are PEM and are read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkTls {
+    /// Our own certificate; a link that listens always has one.
+    pub identity: Option<Identity>,
+    /// Who signs the peer's certificates. None: a link that listens asks its clients for no certificate; a link
+    /// that connects always has it.
+    pub peer_ca: Option<PeerCa>,
+    /// The name in the peer's certificate; of links that connect.
+    pub peer_name: Option<ServerName<'static>>,
+}
+
+/// A certificate with the others up to its root, and its private key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The chain, our own certificate first.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// Who signs the peer's certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerCa {
+    /// One of the authorities that the operating system trusts.
+    System,
+    /// One of the authorities in this file.
+    File(PathBuf),
 }
 
 /// `[rest]`.

@@ -31,8 +31,7 @@ use crate::proof::Checkpoints;
 use crate::proof::maker::MakerHandle;
 use crate::rest::balances::Balances;
 use crate::rest::{self, App, Health, LinkTarget};
-use crate::switch::PollClock;
-use crate::switch::Switch;
+use crate::switch::{Handshakes, PollClock, Switch};
 use crate::telemetry::names;
 use crate::view::feed::{FeederHandle, JournalSource};
 use crate::view::fold::{Requests, SealedRequests};
@@ -57,6 +56,7 @@ pub struct Running {
     pub recovery: Recovery,
     /// Taps that were being asked when the engine last stopped, declined by recovery.
     pub orphans: usize,
+    handshakes: Option<Handshakes>,
     stop: watch::Sender<bool>,
     shard: Option<JoinHandle<Result<(), Stopped>>>,
     ended: Option<oneshot::Receiver<()>>,
@@ -193,8 +193,8 @@ pub fn start(config: Config) -> Result<Running, Failure> {
     }
     let settings = engine_settings(&config)?;
     if !config.sandbox {
-        for link in config.links.iter().filter(|link| matches!(link.opening, Opening::Listen(_))) {
-            tracing::warn!(link = link.name, "this listener has no TLS: put it behind a tunnel");
+        for link in config.links.iter().filter(|link| link.tls.is_none()) {
+            tracing::warn!(link = link.name, "this link has no TLS: set [link.tls], or put it behind a tunnel");
         }
     }
 
@@ -241,7 +241,8 @@ pub fn start(config: Config) -> Result<Running, Failure> {
             result
         })
         .map_err(|e| Failure::data(format!("the shard's thread cannot start: {e}")))?;
-    let (addresses, poll_clock) = bound_rx.recv().map_err(|_| Failure::data("the shard's thread ended early"))??;
+    let BoundLinks { addresses, poll_clock, handshakes } =
+        bound_rx.recv().map_err(|_| Failure::data("the shard's thread ended early"))??;
 
     // Nothing refuses any more: the new epoch begins.
     let now = clock.now(mono_us(Instant::now()));
@@ -333,6 +334,7 @@ pub fn start(config: Config) -> Result<Running, Failure> {
         made_operator_key,
         recovery,
         orphans,
+        handshakes,
         stop,
         shard: Some(shard),
         ended: Some(ended_rx),
@@ -344,12 +346,17 @@ pub fn start(config: Config) -> Result<Running, Failure> {
     })
 }
 
-type Addresses = (Vec<(String, SocketAddr)>, PollClock);
+/// What the shard's thread tells once its links are bound.
+struct BoundLinks {
+    addresses: Vec<(String, SocketAddr)>,
+    poll_clock: PollClock,
+    handshakes: Option<Handshakes>,
+}
 
 /// The shard's thread: binds, waits for the engine, runs.
 fn shard_thread(
     links: Vec<crate::config::LinkConfig>,
-    bound_tx: &std::sync::mpsc::Sender<Result<Addresses, Failure>>,
+    bound_tx: &std::sync::mpsc::Sender<Result<BoundLinks, Failure>>,
     begin: oneshot::Receiver<(Engine, ShardClock, Surroundings)>,
 ) -> Result<(), Stopped> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
@@ -369,7 +376,8 @@ fn shard_thread(
                 return Ok(());
             }
         };
-        if bound_tx.send(Ok((bound.addresses(), poll_clock))).is_err() {
+        let told = BoundLinks { addresses: bound.addresses(), poll_clock, handshakes: bound.handshakes() };
+        if bound_tx.send(Ok(told)).is_err() {
             return Ok(());
         }
         match begin.await {
@@ -451,6 +459,14 @@ impl Running {
     pub async fn ended(&mut self) {
         if let Some(ended) = &mut self.ended {
             let _ = ended.await;
+        }
+    }
+
+    /// Has the certificates of links read again at once if their files changed; without this the next handshake
+    /// finds out.
+    pub fn refresh_certificates(&self) {
+        if let Some(handshakes) = &self.handshakes {
+            handshakes.refresh();
         }
     }
 

@@ -8,13 +8,13 @@ use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use socket2::SockRef;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_util::codec::Decoder;
 
 use super::frames::{FrameCodec, FrameError, Reject, write_frame};
+use super::stream::Stream;
 use super::{ConnId, Inbound, Shared};
 use crate::config::LinkConfig;
 
@@ -35,7 +35,7 @@ const KEEP_OUT: usize = 64 * 1024;
 pub(super) struct Connection {
     pub(super) id: ConnId,
     pub(super) link: usize,
-    stream: TcpStream,
+    stream: Stream,
     out: RefCell<BytesMut>,
     /// Listed for the next flush.
     listed: Cell<bool>,
@@ -51,7 +51,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(id: ConnId, link: usize, stream: TcpStream) -> Self {
+    pub(super) fn new(id: ConnId, link: usize, stream: Stream) -> Self {
         Self {
             id,
             link,
@@ -96,26 +96,20 @@ impl Connection {
         }
     }
 
-    /// One write. True: nothing is left to do (all written, or the connection is gone).
+    /// Writes what the socket takes. True: nothing is left to do (all written, or the connection is gone).
     fn write_some(&self) -> bool {
         let mut out = self.out.borrow_mut();
-        if out.is_empty() {
-            return true;
-        }
-        match self.stream.try_write(&out) {
-            Ok(written) => {
-                out.advance(written);
-                if out.is_empty() {
-                    if out.capacity() > KEEP_OUT {
-                        *out = BytesMut::new();
-                    }
-                    if self.watched.get() {
-                        self.written.notify_one();
-                    }
+        match self.stream.write(&mut out) {
+            Ok(false) => false,
+            Ok(true) => {
+                if out.capacity() > KEEP_OUT {
+                    *out = BytesMut::new();
                 }
-                out.is_empty()
+                if self.watched.get() {
+                    self.written.notify_one();
+                }
+                true
             }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => false,
             Err(_) => {
                 drop(out);
                 self.cut();
@@ -124,9 +118,14 @@ impl Connection {
         }
     }
 
+    /// Nothing of ours waits for room in the socket.
+    fn nothing_waits(&self) -> bool {
+        self.out.borrow().is_empty() && !self.stream.wants_write()
+    }
+
     async fn write_rest(self: Rc<Self>) {
         loop {
-            if self.stream.writable().await.is_err() {
+            if self.stream.socket().writable().await.is_err() {
                 self.cut();
             }
             if self.cut.get() || self.write_some() {
@@ -142,7 +141,7 @@ impl Connection {
             return;
         }
         self.out.replace(BytesMut::new());
-        let socket = SockRef::from(&self.stream);
+        let socket = SockRef::from(self.stream.socket());
         // Without a linger the kernel would keep the unread output of a peer that never reads.
         let _ = socket.set_linger(Some(Duration::ZERO));
         let _ = socket.shutdown(Shutdown::Both);
@@ -154,7 +153,7 @@ impl Connection {
     async fn finish_output(&self, budget: Duration) {
         self.watched.set(true);
         let all_written = async {
-            while !self.cut.get() && (self.owed.get() > 0 || !self.out.borrow().is_empty()) {
+            while !self.cut.get() && (self.owed.get() > 0 || !self.nothing_waits()) {
                 self.written.notified().await;
             }
         };
@@ -165,24 +164,32 @@ impl Connection {
     /// Waits until all output is written or the connection is cut.
     pub(super) async fn all_written(&self) {
         self.watched.set(true);
-        while !self.cut.get() && !self.out.borrow().is_empty() {
+        while !self.cut.get() && !self.nothing_waits() {
             self.written.notified().await;
         }
         // Whoever else waits for the same.
         self.written.notify_one();
     }
 
+    /// Says inside TLS that nothing more comes; nothing may be queued after it. Never waits.
+    pub(super) fn say_goodbye(&self) {
+        if !self.cut.get() {
+            self.stream.say_goodbye();
+        }
+    }
+
     /// Says that nothing more comes, then reads on for a moment without looking: closing a socket with unread
     /// input resets it, and the peer could lose replies it has not read yet.
     async fn hang_up(&self) {
-        if self.cut.get() || SockRef::from(&self.stream).shutdown(Shutdown::Write).is_err() {
+        self.say_goodbye();
+        if self.cut.get() || SockRef::from(self.stream.socket()).shutdown(Shutdown::Write).is_err() {
             return;
         }
         let discard = async {
             let mut sink = [0; 4096];
             let mut left = DISCARD_CAP;
-            while left > 0 && self.stream.readable().await.is_ok() {
-                match self.stream.try_read(&mut sink) {
+            while left > 0 && self.stream.socket().readable().await.is_ok() {
+                match self.stream.socket().try_read(&mut sink) {
                     Ok(0) => break,
                     Ok(read) => left = left.saturating_sub(read),
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
@@ -198,6 +205,11 @@ impl Connection {
 fn swapped(tpdu: &[u8]) -> Option<[u8; 5]> {
     let [id, to_high, to_low, from_high, from_low] = *tpdu else { return None };
     Some([id, from_high, from_low, to_high, to_low])
+}
+
+/// The failure is one of TLS, not of the socket.
+fn broke_tls(error: &std::io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
 /// Why a reply was not queued.
@@ -252,18 +264,19 @@ enum Turn {
 }
 
 impl Reader {
-    /// `waited_since`: from when what the socket holds already can have been waiting.
-    pub(super) fn new(conn: Rc<Connection>, shared: Rc<Shared>, waited_since: Instant) -> Self {
+    /// `waited_since`: from when `early` (what a handshake already took) and what the socket holds can have been
+    /// waiting.
+    pub(super) fn new(conn: Rc<Connection>, shared: Rc<Shared>, early: BytesMut, waited_since: Instant) -> Self {
         let link = shared.link(conn.link);
         let codec = FrameCodec::new(link.framing, link.max_frame);
         let now = Instant::now();
         // No poll has watched the socket yet: what it holds is older than any bound. Unknown: as if it held much.
-        let held = rustix::io::ioctl_fionread(&conn.stream).unwrap_or(u64::MAX);
+        let held = rustix::io::ioctl_fionread(conn.stream.socket()).unwrap_or(u64::MAX);
         Self {
             conn,
             shared,
             codec,
-            buf: BytesMut::new(),
+            buf: early,
             empty_at: now,
             since: waited_since,
             backlog: (held > 0).then_some((held, now)),
@@ -295,6 +308,7 @@ impl Reader {
             // Its writer waits for a peer that does not read; it must not keep the socket.
             self.conn.cut();
         }
+        self.conn.say_goodbye();
         self.conn.cut.set(true);
         self.shared.forget(&self.conn);
     }
@@ -303,11 +317,16 @@ impl Reader {
         let conn = Rc::clone(&self.conn);
         let limit = tokio::time::sleep_until(self.next_look().into());
         tokio::pin!(limit);
+        if !self.buf.is_empty()
+            && let Err(FrameError::Lost(reason)) = self.hand_on(Instant::now())
+        {
+            return End::NoMore(Some(reason));
+        }
         loop {
             tokio::select! {
                 // Reading first: after a stall what came in time must not be cut by a timer that is due too.
                 biased;
-                ready = conn.stream.readable() => {
+                ready = conn.stream.socket().readable() => {
                     if ready.is_err() || conn.cut.get() {
                         return End::Closed;
                     }
@@ -321,9 +340,18 @@ impl Reader {
                             return End::NoMore((!self.buf.is_empty()).then_some(Reject::CutFrame));
                         }
                         Err(FrameError::Lost(reason)) => return End::NoMore(Some(reason)),
+                        Err(FrameError::Io(error)) if broke_tls(&error) => {
+                            let link = &self.shared.link(conn.link).name;
+                            tracing::warn!(link = %link, "connection ended by TLS: {error}");
+                            return End::Rejected(Reject::Tls);
+                        }
                         // A reset in the middle of a frame is a cut frame like any other.
                         Err(FrameError::Io(_)) if !self.buf.is_empty() => return End::Rejected(Reject::CutFrame),
                         Err(FrameError::Io(_)) => return End::Closed,
+                    }
+                    // TLS may have to answer by itself.
+                    if conn.stream.wants_write() {
+                        conn.flush();
                     }
                     if conn.cut.get() {
                         return End::Closed;
@@ -346,7 +374,7 @@ impl Reader {
             if self.buf.capacity() - self.buf.len() < READ_ROOM {
                 self.buf.reserve(READ_CHUNK);
             }
-            match self.conn.stream.try_read_buf(&mut self.buf) {
+            match self.conn.stream.read(&mut self.buf) {
                 Ok(0) => return Ok(Turn::EndOfStream),
                 Ok(read) => {
                     taken += read;
@@ -377,7 +405,7 @@ impl Reader {
     fn note_backlog(&mut self) {
         if self.backlog.is_none() {
             // Unknown: as if nothing ever came behind it, which only makes frames look older.
-            let waiting = rustix::io::ioctl_fionread(&self.conn.stream).unwrap_or(u64::MAX);
+            let waiting = rustix::io::ioctl_fionread(self.conn.stream.socket()).unwrap_or(u64::MAX);
             self.backlog = Some((waiting, Instant::now()));
         }
     }
@@ -416,7 +444,7 @@ impl Reader {
                 return Ok(());
             }
         }
-        if self.buf.is_empty() {
+        if self.buf.is_empty() && !self.conn.stream.inside_record() {
             self.unfinished_since = None;
         } else if whole > 0 || self.unfinished_since.is_none() {
             self.unfinished_since = Some(now);

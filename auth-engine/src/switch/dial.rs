@@ -18,7 +18,7 @@ use crate::telemetry::names;
 /// that lost the same peer do not come back together.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MOST: Duration = Duration::from_secs(30);
-/// How long one attempt may take, the name's resolution included.
+/// How long one attempt may take, the name's resolution and a TLS handshake included.
 const ATTEMPT: Duration = Duration::from_secs(10);
 /// A connection that lived this long was a good one: the pauses begin anew.
 const PROVEN: Duration = Duration::from_secs(30);
@@ -29,16 +29,15 @@ pub(super) async fn dial(shared: Rc<Shared>, link: usize, target: Target) {
     let mut pauses = pauses();
     let mut told_failure = false;
     loop {
-        match tokio::time::timeout(ATTEMPT, open(&target)).await.unwrap_or_else(|_| Err(timed_out())) {
-            Ok(stream) => {
+        let attempt = async { shared.admit_dialled(link, open(&target).await?).await };
+        match tokio::time::timeout(ATTEMPT, attempt).await.unwrap_or_else(|_| Err(timed_out())) {
+            Ok(reader) => {
                 tracing::info!(link = %name, %target, "link connected");
                 names::link_connect(&name, "connected");
                 told_failure = false;
                 let began = Instant::now();
-                // Its reader ends with it, whoever ended it.
-                if let Some(reader) = shared.admit_dialled(link, stream) {
-                    let _ = reader.await;
-                }
+                // It ends with the connection, whoever ended that.
+                let _ = reader.await;
                 tracing::warn!(link = %name, %target, "link lost; it is connected again");
                 names::link_connect(&name, "lost");
                 if began.elapsed() >= PROVEN {

@@ -29,6 +29,10 @@ pub enum Reject {
     EchoTimeout,
     /// The link has as many connections as it may have.
     TooManyConnections,
+    /// The peer's handshake was refused, or ours by it, or it was not done within `frame_timeout`.
+    TlsHandshake,
+    /// What came on an open connection is not what TLS says, or the peer ended it with an alert.
+    Tls,
 }
 
 impl Reject {
@@ -44,6 +48,8 @@ impl Reject {
             Self::SlowReader => "slow_reader",
             Self::EchoTimeout => "echo_timeout",
             Self::TooManyConnections => "too_many_connections",
+            Self::TlsHandshake => "tls_handshake",
+            Self::Tls => "tls",
         }
     }
 }

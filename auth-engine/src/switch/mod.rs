@@ -10,6 +10,8 @@ mod clock;
 mod connection;
 mod dial;
 mod frames;
+mod stream;
+mod tls;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -17,7 +19,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -25,11 +27,14 @@ use tokio::task::JoinHandle;
 
 pub use clock::PollClock;
 pub use frames::{Frame, FrameCodec, FrameError, Reject, write_frame};
+pub use tls::{Handshakes, TlsError};
 
 use crate::config::{LinkConfig, Opening};
 use crate::telemetry::names;
 use clock::Backlog;
 use connection::{Connection, Reader, Refused};
+use stream::Stream;
+use tls::{Certificates, Shake, Shaken};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -81,14 +86,32 @@ pub trait Sink {
     fn rejected(&self, link: usize, reason: &'static str);
 }
 
-/// An address could not be listened on.
+/// A link cannot begin as it is configured.
 #[derive(Debug, thiserror::Error)]
-#[error("link {link:?} cannot listen on {listen}: {source}; {hint}")]
-pub struct BindError {
-    link: String,
-    listen: SocketAddr,
-    hint: &'static str,
-    source: io::Error,
+pub enum BindError {
+    /// An address could not be listened on.
+    #[error("link {link:?} cannot listen on {listen}: {source}; {hint}")]
+    Listen {
+        /// The link's name.
+        link: String,
+        /// The address.
+        listen: SocketAddr,
+        /// What to do.
+        hint: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Its certificates cannot be used.
+    #[error("link {link:?}: {source}")]
+    Tls {
+        /// The link's name.
+        link: String,
+        /// What is wrong with which file.
+        source: TlsError,
+    },
+    /// The thread of the handshakes cannot start.
+    #[error("no thread for TLS handshakes: {0}; raise the limit of threads")]
+    Thread(io::Error),
 }
 
 impl From<BindError> for crate::cli::Failure {
@@ -107,15 +130,27 @@ pub struct Bound {
     links: Vec<LinkConfig>,
     /// One for each link that listens, with the moment from which peers could wait in it.
     listeners: Vec<Option<(std::net::TcpListener, Instant)>>,
+    /// When any link has TLS.
+    handshakes: Option<Handshakes>,
 }
 
 impl Switch {
-    /// Takes every link's address, so that a taken one is known before anything else starts. Peers that
-    /// connect before [`Bound::start`] wait in the kernel.
+    /// Reads the certificates of a link with TLS, as [`Switch::bind`] does, and keeps nothing.
     ///
     /// # Errors
-    /// An address is in use, not of this machine, or not allowed; exit code 2.
+    /// What is wrong with which file.
+    pub fn check_certificates(link: &LinkConfig) -> Result<(), BindError> {
+        certificates(link).map(drop)
+    }
+
+    /// Takes every link's address and reads every certificate, so that what is taken or damaged is known before
+    /// anything else starts. Peers that connect before [`Bound::start`] wait in the kernel.
+    ///
+    /// # Errors
+    /// An address is in use, not of this machine, or not allowed; a certificate cannot be used; exit code 2.
     pub async fn bind(links: &[LinkConfig]) -> Result<Bound, BindError> {
+        let certificates: Vec<_> = links.iter().map(certificates).collect::<Result<_, _>>()?;
+        let handshakes = certificates.iter().any(Option::is_some).then(|| Handshakes::start(certificates));
         let mut listeners = Vec::with_capacity(links.len());
         for link in links {
             let Opening::Listen(address) = link.opening else {
@@ -123,7 +158,7 @@ impl Switch {
                 continue;
             };
             let since = Instant::now();
-            let listener = listen(address).map_err(|source| BindError {
+            let listener = listen(address).map_err(|source| BindError::Listen {
                 link: link.name.clone(),
                 listen: address,
                 hint: match source.kind() {
@@ -136,8 +171,14 @@ impl Switch {
             })?;
             listeners.push(Some((listener, since)));
         }
-        Ok(Bound { links: links.to_vec(), listeners })
+        let handshakes = handshakes.transpose().map_err(BindError::Thread)?;
+        Ok(Bound { links: links.to_vec(), listeners, handshakes })
     }
+}
+
+fn certificates(link: &LinkConfig) -> Result<Option<Certificates>, BindError> {
+    let read = link.tls.as_ref().map(|tls| Certificates::read(&link.name, tls)).transpose();
+    read.map_err(|source| BindError::Tls { link: link.name.clone(), source })
 }
 
 fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -164,12 +205,19 @@ impl Bound {
             .collect()
     }
 
+    /// The TLS handshakes, when any link has TLS: to have certificates read again at once.
+    #[must_use]
+    pub fn handshakes(&self) -> Option<Handshakes> {
+        self.handshakes.clone()
+    }
+
     /// Starts to accept and to connect. Must be called inside a `LocalSet` on the thread that owns the sink.
     ///
     /// # Errors
     /// The runtime cannot watch a listener.
     pub fn start(self, sink: Rc<dyn Sink>, clock: PollClock) -> io::Result<SwitchHandle> {
-        let open = self.links.iter().map(|_| Cell::new(0)).collect();
+        let none = || self.links.iter().map(|_| Cell::new(0)).collect();
+        let (open, shaking) = (none(), none());
         let gauges: Vec<_> = self.links.iter().map(|link| names::link_connections(&link.name)).collect();
         gauges.iter().for_each(|gauge| gauge.set(0.0));
         let shared = Rc::new(Shared {
@@ -179,6 +227,10 @@ impl Bound {
             table: RefCell::new(Table::default()),
             listed: RefCell::new(Vec::new()),
             open,
+            shaking,
+            handshakes: self.handshakes,
+            stopping: Cell::new(false),
+            told_handshake: Cell::new(None),
             gauges,
             freed: Notify::new(),
         });
@@ -261,6 +313,7 @@ impl SwitchHandle {
 
     /// Gives the addresses back, accepts and dials no more; open connections go on.
     pub fn stop_accepting(&self) {
+        self.shared.stopping.set(true);
         for acceptor in self.acceptors.borrow_mut().drain(..) {
             acceptor.abort();
         }
@@ -273,6 +326,7 @@ impl SwitchHandle {
         let all = async {
             for connection in open {
                 connection.all_written().await;
+                connection.say_goodbye();
             }
         };
         // A peer that does not read is not waited for any longer.
@@ -312,6 +366,13 @@ struct Shared {
     listed: RefCell<Vec<Rc<Connection>>>,
     /// Open connections by link.
     open: Vec<Cell<usize>>,
+    /// Connections in a TLS handshake by link: they count to the link's bound too.
+    shaking: Vec<Cell<usize>>,
+    handshakes: Option<Handshakes>,
+    /// Nothing is accepted any more.
+    stopping: Cell<bool>,
+    /// When a failed handshake was last told in the log.
+    told_handshake: Cell<Option<Instant>>,
     gauges: Vec<metrics::Gauge>,
     /// A connection closed: its file descriptor can be used by an acceptor that found none.
     freed: Notify,
@@ -329,32 +390,99 @@ impl Shared {
         self.sink.rejected(link, reason.word());
     }
 
-    /// `since`: from when what the socket holds already can have been waiting.
+    /// False, and counted: the link has as many connections as it may have.
+    fn has_room(&self, link: usize) -> bool {
+        let room = self.open[link].get() + self.shaking[link].get() < self.link(link).max_connections;
+        if !room {
+            self.reject(link, Reject::TooManyConnections);
+        }
+        room
+    }
+
+    /// A connection that the network opened; `since`: from when what the socket holds already can have been
+    /// waiting.
+    fn welcome(self: &Rc<Self>, link: usize, socket: TcpStream, peer: SocketAddr, since: Instant) {
+        if !self.has_room(link) {
+            return;
+        }
+        if self.link(link).tls.is_none() {
+            self.admit(link, Stream::plain(socket), peer, BytesMut::new(), since);
+            return;
+        }
+        let shared = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            match shared.shake(link, socket, since).await {
+                // At a drain nobody new comes in.
+                Ok(_) if shared.stopping.get() => {}
+                Ok(Shaken { socket, session, since, early }) => {
+                    shared.admit(link, Stream::secured(socket, session), peer, early, since);
+                }
+                Err(error) => {
+                    shared.reject(link, Reject::TlsHandshake);
+                    shared.tell_handshake(link, peer, &error);
+                }
+            }
+        });
+    }
+
+    /// A connection that we opened just now; the task that reads it.
+    async fn admit_dialled(self: &Rc<Self>, link: usize, socket: TcpStream) -> io::Result<JoinHandle<()>> {
+        let peer = socket.peer_addr()?;
+        let (stream, early, since) = if self.link(link).tls.is_none() {
+            (Stream::plain(socket), BytesMut::new(), Instant::now())
+        } else {
+            let shaken = self.shake(link, socket, Instant::now()).await;
+            let Shaken { socket, session, since, early } = shaken
+                .inspect_err(|_| self.reject(link, Reject::TlsHandshake))
+                .map_err(|error| io::Error::new(error.kind(), format!("TLS handshake: {error}")))?;
+            (Stream::secured(socket, session), early, since)
+        };
+        Ok(self.admit(link, stream, peer, early, since))
+    }
+
+    /// The handshake of a new connection, counted while it lasts.
+    async fn shake(&self, link: usize, socket: TcpStream, since: Instant) -> io::Result<Shaken> {
+        let handshakes = self.handshakes.as_ref().ok_or_else(|| io::Error::other("no handshakes run"))?;
+        let shaking = &self.shaking[link];
+        shaking.set(shaking.get() + 1);
+        let _counted = Counted(shaking);
+        let shaken = handshakes.shake(Shake { link, socket, since, at_most: self.link(link).frame_timeout }).await?;
+        let (version, suite) = shaken.session.terms();
+        tracing::debug!(link = %self.link(link).name, ?version, ?suite, "TLS session open");
+        Ok(shaken)
+    }
+
+    /// One line a second at most: whoever can connect could fill the log otherwise.
+    fn tell_handshake(&self, link: usize, peer: SocketAddr, error: &io::Error) {
+        let now = Instant::now();
+        if self.told_handshake.get().is_some_and(|told| now.duration_since(told) < Duration::from_secs(1)) {
+            return;
+        }
+        self.told_handshake.set(Some(now));
+        tracing::warn!(link = %self.link(link).name, %peer, "TLS handshake failed: {error}");
+    }
+
+    /// `early` came before the connection was admitted, in its handshake.
     fn admit(
         self: &Rc<Self>,
         link: usize,
-        stream: TcpStream,
+        stream: Stream,
         peer: SocketAddr,
+        early: BytesMut,
         since: Instant,
-    ) -> Option<JoinHandle<()>> {
-        let open = &self.open[link];
-        if open.get() >= self.link(link).max_connections {
-            drop(stream);
-            self.reject(link, Reject::TooManyConnections);
-            return None;
-        }
+    ) -> JoinHandle<()> {
         // Both only make it slower or later to notice a dead peer when they fail.
-        let _ = stream.set_nodelay(true);
+        let _ = stream.socket().set_nodelay(true);
         let keepalive = TcpKeepalive::new()
             .with_time(Duration::from_secs(30))
             .with_interval(Duration::from_secs(10))
             .with_retries(3);
-        let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+        let _ = SockRef::from(stream.socket()).set_tcp_keepalive(&keepalive);
         let connection = self.table.borrow_mut().insert(|id| Rc::new(Connection::new(id, link, stream)));
-        open.set(open.get() + 1);
+        self.open[link].set(self.open[link].get() + 1);
         self.gauges[link].increment(1.0);
         self.sink.opened(link, connection.id, peer);
-        Some(tokio::task::spawn_local(Reader::new(connection, Rc::clone(self), since).run()))
+        tokio::task::spawn_local(Reader::new(connection, Rc::clone(self), early, since).run())
     }
 
     /// Takes what waited in a listener before the runtime watches it: from then on its age is known better.
@@ -362,15 +490,9 @@ impl Shared {
         for _ in 0..BACKLOG {
             let Ok((stream, peer)) = listener.accept() else { return };
             if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
-                self.admit(link, stream, peer, since);
+                self.welcome(link, stream, peer, since);
             }
         }
-    }
-
-    /// The same for a connection that we opened just now; the task that reads it.
-    fn admit_dialled(self: &Rc<Self>, link: usize, stream: TcpStream) -> Option<JoinHandle<()>> {
-        let peer = stream.peer_addr().ok()?;
-        self.admit(link, stream, peer, Instant::now())
     }
 
     fn forget(&self, connection: &Rc<Connection>) {
@@ -382,6 +504,15 @@ impl Shared {
         self.gauges[connection.link].decrement(1.0);
         self.freed.notify_waiters();
         self.sink.closed(connection.id);
+    }
+}
+
+/// One of a link's handshakes, for as long as it lasts.
+struct Counted<'a>(&'a Cell<usize>);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 
@@ -448,7 +579,7 @@ async fn accept(shared: Rc<Shared>, link: usize, listener: TcpListener, mut back
         match next {
             Ok((stream, peer)) => {
                 starved = false;
-                shared.admit(link, stream, peer, since);
+                shared.welcome(link, stream, peer, since);
             }
             Err(error) if out_of_descriptors(&error) => {
                 if !starved {

@@ -19,6 +19,8 @@ pub const FRAMES_REJECTED: &str = "auth_frames_rejected_total";
 pub const LINK_CONNECTIONS: &str = "auth_link_connections";
 /// Connections that we tried to open, opened and lost, by link and result.
 pub const LINK_CONNECTS: &str = "auth_link_connects_total";
+/// Certificates of links read again because their files changed, by link and result.
+pub const LINK_CERTIFICATES: &str = "auth_link_certificates_total";
 /// What became of requests that we sent ourselves, by link, kind and result.
 pub const LINK_REQUESTS: &str = "auth_link_requests_total";
 /// Requests that wait for their reply, by link.
@@ -91,6 +93,11 @@ pub(super) fn describe() {
     describe_counter!(FRAMES_REJECTED, Unit::Count, "Frames refused and connections cut, by link and reason");
     describe_gauge!(LINK_CONNECTIONS, Unit::Count, "Open connections, by link");
     describe_counter!(LINK_CONNECTS, Unit::Count, "Connections we opened, lost or could not open, by link and result");
+    describe_counter!(
+        LINK_CERTIFICATES,
+        Unit::Count,
+        "Changed certificate files of links, taken or refused, by link and result"
+    );
     describe_counter!(LINK_REQUESTS, Unit::Count, "Sign-ons, sign-offs and echoes we sent, by link, kind and result");
     describe_gauge!(LINK_IN_FLIGHT, Unit::Count, "Requests waiting for their reply, by link");
     describe_counter!(SHED, Unit::Count, "Requests refused at the door, by reason");
@@ -128,6 +135,11 @@ pub fn link_connections(link: &str) -> Gauge {
 /// Counts one `auth_link_connects_total{link,result}`: `connected`, `failed`, `lost`.
 pub fn link_connect(link: &str, result: &'static str) {
     counter!(LINK_CONNECTS, "link" => link.to_owned(), "result" => result).increment(1);
+}
+
+/// Counts one `auth_link_certificates_total{link,result}`: `taken`, `refused`.
+pub fn link_certificates(link: &str, result: &'static str) {
+    counter!(LINK_CERTIFICATES, "link" => link.to_owned(), "result" => result).increment(1);
 }
 
 /// Counts one `auth_link_requests_total{link,kind,result}`.

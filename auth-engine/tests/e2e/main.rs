@@ -15,6 +15,7 @@ mod hostile_rest;
 mod journal_commands;
 mod late;
 mod links_out;
+mod links_tls;
 mod network_simulator;
 mod processors;
 mod proofs;

@@ -4,6 +4,7 @@
 pub(crate) mod engine;
 pub(crate) mod iso;
 pub(crate) mod rest;
+pub(crate) mod tls;
 pub(crate) mod world;
 
 pub(crate) use engine::{Engine, Setup, shared};
