@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Plays foreign ISO 8583 implementations against the engine. First a story with PyPI's pyiso8583 on two links with two
-# specs, through a kill -9 and a restart; then generated messages with pyiso8583, cardutil and npm's iso_8583, both ways,
-# on links and through `decode` and `encode`. Exit 0 when all is as documented, 1 on any difference, 2 when it cannot run.
+# Plays foreign implementations against the engine. First a story with PyPI's pyiso8583 on two links with two specs,
+# through a kill -9 and a restart; then OpenSSL on links with TLS; then generated messages with pyiso8583, cardutil and
+# npm's iso_8583, both ways, on links and through `decode` and `encode`. Exit 0 when all is as documented, 1 on any
+# difference, 2 when it cannot run.
 #
 #   scripts/interop.sh [MESSAGES]             builds the release binary, then plays; 10,000 messages unless given
 #   AUTH_ENGINE_BIN=path scripts/interop.sh   plays against that binary
 #
-# Needs python3 with venv; and node with npm for iso_8583, which is left out aloud where they are missing.
+# Needs python3 with venv; openssl for TLS, and node with npm for iso_8583, which are left out aloud where missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -45,5 +46,11 @@ DATA="$(mktemp -d "${TMPDIR:-/tmp}/auth-engine-interop.XXXXXX")"
 trap 'rm -rf "$DATA"' EXIT
 export PYTHONDONTWRITEBYTECODE=1
 "$VENV/bin/python" scripts/interop/play.py "$AUTH_ENGINE_BIN" "$DATA"
+if command -v openssl >/dev/null; then
+  mkdir "$DATA/secured"
+  "$VENV/bin/python" scripts/interop/secured.py "$AUTH_ENGINE_BIN" "$DATA/secured"
+else
+  echo "interop: no openssl: links with TLS are left out" >&2
+fi
 mkdir "$DATA/exchange"
 "$VENV/bin/python" scripts/interop/exchange.py "$AUTH_ENGINE_BIN" "$DATA/exchange" "$MODULES/node_modules" "${1:-10000}"

@@ -207,6 +207,24 @@ fn wrong_values_are_named_with_an_example() {
 }
 
 #[test]
+fn tls_of_a_link_must_be_whole() {
+    let listens = |keys: &str| link(&format!("[link.tls]\n{keys}"));
+    let connects = |keys: &str| format!("[[link]]\nname = \"a\"\nconnect = \"gateway.example:1\"\n[link.tls]\n{keys}");
+    check(&link("tls = true"), &["engine.toml: link.0.tls", "section"]);
+    check(&listens("certificate = \"a.pem\""), &["link.0.tls.key", "missing"]);
+    check(&listens("key = \"a.key\""), &["link.0.tls.certificate", "missing"]);
+    check(&listens("peer_ca = \"ca.pem\""), &["link.0.tls.certificate", "missing"]);
+    let own = "certificate = \"a.pem\"\nkey = \"a.key\"\n";
+    check(&listens(&format!("{own}peer_ca = \"system\"")), &["link.0.tls.peer_ca", "signs your clients"]);
+    check(&listens(&format!("{own}peer_name = \"x\"")), &["link.0.tls.peer_name", "links that connect"]);
+    check(&listens(own), &["mastercard", "a.pem", "No such file"]);
+    check(&listens("cert = \"a.pem\""), &["link.0.tls.cert", "unknown key"]);
+    check(&connects(own), &["link.0.tls.peer_ca", "missing", "system"]);
+    check(&connects("peer_ca = \"system\"\npeer_name = \"a b\""), &["link.0.tls.peer_name", "a b"]);
+    check_env(&link(""), &[("AUTH_ENGINE__LINK__0__TLS__KEY", "a.key")], &["link.0.tls.certificate", "missing"]);
+}
+
+#[test]
 fn links_must_be_whole_unique_and_listening() {
     check("[[link]]\nname = \"a\"", &["link.0.listen", "missing"]);
     check("[[link]]\nlisten = \"127.0.0.1:1\"", &["link.0.name", "missing"]);
@@ -218,6 +236,7 @@ fn links_must_be_whole_unique_and_listening() {
     check(&link("tpdu = true\n"), &["engine.toml: link.0.tpdu", "header_bytes = 5"]);
     check(&link("echo_intervall = \"1s\"\n"), &["echo_intervall", "did you mean `link.0.echo_interval`"]);
     check("link = []", &["link", "[[link]]"]);
+    check(&link("spec = \"./none.toml\""), &["./none.toml", "No such file"]);
     check("[link]\nname = \"a\"", &["link", "[[link]]"]);
     check(&link("").repeat(2), &["link.1.name", "mastercard", "taken"]);
     check(

@@ -297,6 +297,8 @@ pub fn start(config: Config) -> Result<Running, Failure> {
         .iter()
         .filter(|link| matches!(link.opening, Opening::Listen(_)))
         .zip(&addresses)
+        // The sandbox's taps come over plain TCP.
+        .filter(|(link, _)| link.tls.is_none())
         .map(|(link, (_, addr))| {
             Ok(LinkTarget {
                 name: link.name.clone(),

@@ -257,7 +257,8 @@ fn files_that_cannot_be_used_are_told_before_anything_starts() {
     let side = Listening::new();
     let link = |text: String| Setup { links: vec![text], ..Setup::default() };
     let other = Authority::new().issue();
-    let cases: [(&str, &dyn Fn(&Files), &str); 4] = [
+    type Spoil<'a> = &'a dyn Fn(&Files);
+    let cases: [(&str, Spoil<'_>, &str); 4] = [
         ("own.pem", &|files| files.put("own.pem", "nothing"), "there is no certificate in it"),
         ("own.key", &|files| files.put("own.key", &other.key), "give a certificate with its own private key"),
         ("ca.pem", &|files| std::fs::remove_file(files.path("ca.pem")).expect("there"), "give a readable PEM file"),
