@@ -235,6 +235,10 @@ fn links_must_be_whole_unique_and_listening() {
     check("[[link]]\nname = \"a\"\nconnect = \"host\"", &["engine.toml: link.0.connect", "host and port"]);
     check(&link("tpdu = true\n"), &["engine.toml: link.0.tpdu", "header_bytes = 5"]);
     check(&link("echo_intervall = \"1s\"\n"), &["echo_intervall", "did you mean `link.0.echo_interval`"]);
+    check(&link("network_elements = 5"), &["link.0.network_elements", "table", "33"]);
+    check(&link("network_elements = { 70 = \"001\" }"), &["link.0.network_elements.70", "the engine's to set"]);
+    check(&link("network_elements = { DE33 = \"1\" }"), &["link.0.network_elements.DE33", "2 to 128"]);
+    check(&link("network_elements = { 33 = \"abc\" }"), &["mastercard", "network_elements.33", "DE33"]);
     check("link = []", &["link", "[[link]]"]);
     check(&link("spec = \"./none.toml\""), &["./none.toml", "No such file"]);
     check("[link]\nname = \"a\"", &["link", "[[link]]"]);

@@ -121,6 +121,7 @@ impl Bench {
             require_sign_on: false,
             max_in_flight: usize::MAX,
             sign_on: false,
+            network_elements: Vec::new(),
             answer_within_us: 2_000_000,
         };
         let settings = Settings {

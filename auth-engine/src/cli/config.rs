@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::{EXIT_USAGE, Failure, Outcome};
-use crate::config::Config;
-use crate::shard::boot::load_spec;
+use crate::config::{Config, LinkConfig};
+use crate::shard::boot::{load_spec, network_elements};
 use crate::switch::Switch;
 
 /// Arguments of `auth-engine config`.
@@ -93,10 +93,11 @@ fn check(from: &ConfigArgs) -> Outcome {
     }
 }
 
-/// The files that links name: specs and certificates.
+/// The files that links name: specs, elements, certificates.
 fn unusable_files(config: &Config) -> Vec<Failure> {
+    let elements = |link: &LinkConfig| load_spec(&link.spec).and_then(|spec| network_elements(link, &spec)).err();
     let certificates = |link| Switch::check_certificates(link).err().map(Failure::from);
-    config.links.iter().flat_map(|link| [load_spec(&link.spec).err(), certificates(link)]).flatten().collect()
+    config.links.iter().flat_map(|link| [elements(link), certificates(link)]).flatten().collect()
 }
 
 fn refuse(problems: Vec<Failure>) -> ExitCode {

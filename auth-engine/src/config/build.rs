@@ -37,7 +37,7 @@ pub(super) fn build(leaves: BTreeMap<String, Leaf>) -> Result<Config, ConfigErro
 pub(super) struct Reader {
     pub(super) leaves: BTreeMap<String, Leaf>,
     pub(super) problems: Vec<Problem>,
-    settings: Vec<Setting>,
+    pub(super) settings: Vec<Setting>,
 }
 
 impl Reader {
@@ -45,13 +45,14 @@ impl Reader {
         for (path, leaf) in &self.leaves {
             let pattern = keys::pattern(path);
             let at = place(path, &leaf.origin);
-            let inside_amounts = path.strip_prefix("fx.max_position.").is_some_and(|rest| !rest.contains('.'));
-            match keys::find(path) {
-                Some(key) if key.kind != Kind::Amounts => {}
-                Some(_) => {
-                    self.problems.push(Problem::new(at, "is a table; write `max_position = { EUR = \"1000\" }`"))
+            let table = keys::find(path).map(|key| (key, key.kind.table()));
+            match table {
+                Some((_, None)) => {}
+                Some((key, Some(example))) => {
+                    let name = key.name.rsplit('.').next().unwrap_or_default();
+                    self.problems.push(Problem::new(at, format!("is a table; write `{name} = {example}`")));
                 }
-                None if inside_amounts => {}
+                None if keys::inside_table(path) => {}
                 None => {
                     let section = format!("{pattern}.");
                     let what = if keys::KEYS.iter().any(|key| key.name.starts_with(&section)) {

@@ -20,6 +20,25 @@ pub(super) enum Kind {
     Word(&'static [&'static str]),
     /// A table with free keys (currencies) and amounts as decimal text.
     Amounts,
+    /// A table with free keys (numbers of elements) and their texts.
+    Elements,
+}
+
+impl Kind {
+    /// How a table of this kind is written; none: it is no table.
+    pub(super) fn table(self) -> Option<&'static str> {
+        match self {
+            Self::Amounts => Some("{ EUR = \"1000\" }"),
+            Self::Elements => Some("{ 33 = \"123456\" }"),
+            Self::Text
+            | Self::Switch
+            | Self::Whole(..)
+            | Self::Span(..)
+            | Self::Size(..)
+            | Self::Address
+            | Self::Word(_) => None,
+        }
+    }
 }
 
 /// One key. `*` in a name stands for the number of a link, counted from 0.
@@ -70,6 +89,7 @@ pub(super) const KEYS: &[Key] = &[
     key("link.*.budget", Kind::Span(251, 60 * SECOND), "2s"),
     key("link.*.require_sign_on", Kind::Switch, "false"),
     key("link.*.sign_on", Kind::Switch, "false"),
+    Key { name: "link.*.network_elements", kind: Kind::Elements, default: None },
     // Its default depends on who opens the connection.
     Key { name: "link.*.echo_interval", kind: Kind::Span(0, DAY), default: None },
     key("link.*.echo_timeout", Kind::Span(10, HOUR), "10s"),
@@ -121,6 +141,14 @@ pub(super) fn pattern(path: &str) -> String {
 pub(super) fn find(path: &str) -> Option<&'static Key> {
     let pattern = pattern(path);
     KEYS.iter().find(|key| key.name == pattern)
+}
+
+/// Whether a path is one of the free keys of a table.
+pub(super) fn inside_table(path: &str) -> bool {
+    let pattern = pattern(path);
+    let inside = |name: &str| pattern.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
+    let mut tables = KEYS.iter().filter(|key| key.kind.table().is_some());
+    tables.any(|key| inside(key.name).is_some_and(|rest| !rest.contains('.')))
 }
 
 /// The known key that is nearest to an unknown one, when it is near enough to be what was meant. The answer

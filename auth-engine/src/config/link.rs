@@ -2,16 +2,18 @@
 //!
 //! It must never touch the file system: spec and certificate files are read when they are used.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use iso_codec::{Framing, Spec, Width};
 use rustls_pki_types::ServerName;
 
 use super::build::Reader;
-use super::{Identity, LinkConfig, LinkTls, Opening, PeerCa, Problem, keys, values};
+use super::{ElementText, Identity, LinkConfig, LinkTls, Opening, PeerCa, Problem, Setting, keys, values};
 
 /// Bytes of a TPDU: an id and two addresses of two bytes.
 const TPDU_BYTES: usize = 5;
+/// How an element's value says that it stands in a file.
+const FROM_FILE: &str = "file:";
 
 impl Reader {
     pub(super) fn links(
@@ -71,6 +73,31 @@ impl Reader {
                 None
             }
         }
+    }
+
+    /// What goes into our own 0800 beside what we put there.
+    fn network_elements(&mut self, number: usize) -> BTreeMap<u8, ElementText> {
+        let table = format!("link.{number}.network_elements.");
+        let named = |path: &&String| path.starts_with(&table);
+        let paths: Vec<String> = self.leaves.keys().filter(named).cloned().collect();
+        let mut elements = BTreeMap::new();
+        for path in paths {
+            let Some(text) = self.leaves.get(&path).cloned() else { continue };
+            let element = path.trim_start_matches(&table);
+            match element.parse::<u8>() {
+                Ok(n @ (7 | 11 | 39 | 70)) => self.object(&path, format!("element {n} is the engine's to set")),
+                Ok(n @ 2..=128) if n != 65 && n.to_string() == element => {
+                    let value = match text.text.strip_prefix(FROM_FILE) {
+                        Some(file) => ElementText::File(file.into()),
+                        None => ElementText::Plain(text.text.clone()),
+                    };
+                    elements.insert(n, value);
+                }
+                _ => self.object(&path, format!("{element:?} is no element; give a number from 2 to 128")),
+            }
+            self.settings.push(Setting { key: path, value: text.text, origin: text.origin });
+        }
+        elements
     }
 
     /// TLS of one link, when any of its keys is set.
@@ -152,6 +179,7 @@ impl Reader {
         let budget = self.span(&at("budget"));
         let require_sign_on = self.switch(&at("require_sign_on"));
         let sign_on = self.switch(&at("sign_on"));
+        let network_elements = self.network_elements(number);
         let connects = matches!(opening, Some(Opening::Connect(_)));
         self.leaf_default(&at("echo_interval"), if connects { keys::ECHO_WHEN_CONNECTING } else { "0s" });
         let echo_interval = self.span(&at("echo_interval"));
@@ -182,6 +210,7 @@ impl Reader {
             tpdu: tpdu?,
             require_sign_on: require_sign_on?,
             sign_on: sign_on?,
+            network_elements,
             echo_interval: echo_interval.map(|span| (!span.is_zero()).then_some(span))?,
             echo_timeout: echo_timeout?,
             max_frame: max_frame?,

@@ -78,6 +78,8 @@ pub struct LinkConfig {
     pub require_sign_on: bool,
     /// Whether we sign on as soon as a connection is open, and off at a drain.
     pub sign_on: bool,
+    /// More elements of what we ask of the network (sign-on, echo, sign-off), by number.
+    pub network_elements: BTreeMap<u8, ElementText>,
     /// After how long without a byte the peer is asked for an echo; never when there is none.
     pub echo_interval: Option<Duration>,
     /// How long the peer has to answer what we ask of it; then its connection is cut.
@@ -130,6 +132,15 @@ impl fmt::Display for Target {
             write!(f, "{}:{}", self.host, self.port)
         }
     }
+}
+
+/// An element's text: what `encode` takes, hexadecimal where the spec says bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ElementText {
+    /// As it stands in the configuration.
+    Plain(String),
+    /// The first line of this file, for what must not stand in a configuration.
+    File(PathBuf),
 }
 
 /// `[link.tls]`: what we show, and whom we believe. All files are PEM and are read again when they change.

@@ -96,6 +96,9 @@ pub struct LinkSetup {
     pub max_in_flight: usize,
     /// We sign on when a connection is open.
     pub sign_on: bool,
+    /// More elements of what we ask of the peer, as [`Draft::set_text`](iso_codec::Draft::set_text) takes them. They
+    /// fit the spec.
+    pub network_elements: Vec<(u8, String)>,
     /// How long the peer has to answer what we ask of it.
     pub answer_within_us: i64,
 }

@@ -75,6 +75,9 @@ impl Engine {
             return;
         };
         let mut draft = Draft::new(Mti(0x0800));
+        for (n, text) in &setup.network_elements {
+            draft.set_text(*n, text);
+        }
         draft.set_digits(7, transmitted).set_digits(11, u64::from(stan)).set_digits(70, kind.code());
         match draft.encode(&setup.spec) {
             Ok(request) => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use iso_codec::Spec;
+use iso_codec::{Draft, Mti, Spec};
 use ledger_core::book::{Policy, Refusal};
 use ledger_core::journal::{Options, Recovery};
 use ledger_core::money::Currency;
@@ -24,7 +24,7 @@ use super::publish::Publisher;
 use super::rebuilds::Rebuilds;
 use super::run::{Stopped, Surroundings, run};
 use crate::cli::Failure;
-use crate::config::{Config, Opening};
+use crate::config::{Config, ElementText, LinkConfig, Opening};
 use crate::engine::{Engine, LinkSetup, Settings as EngineSettings};
 use crate::partner::AddressPolicy;
 use crate::proof::Checkpoints;
@@ -156,19 +156,47 @@ fn open_alone(config: &Config, options: Options, settings: EngineSettings) -> Re
     Ok((engine, clock))
 }
 
+/// The elements that a link adds to what the engine asks of its network, tried on a message: what does not fit
+/// must not be found out by the network.
+///
+/// # Errors
+/// Exit 2: a file cannot be read, or an element is not in the spec or does not fit it. The value is never told.
+pub fn network_elements(link: &LinkConfig, spec: &Spec) -> Result<Vec<(u8, String)>, Failure> {
+    let mut read = Vec::new();
+    for (n, text) in &link.network_elements {
+        let wrong = |why: String| Failure::usage(format!("link {:?}: network_elements.{n}: {why}", link.name));
+        let text = match text {
+            ElementText::Plain(text) => text.clone(),
+            ElementText::File(path) => {
+                let content = std::fs::read_to_string(path)
+                    .map_err(|why| wrong(format!("{}: {why}; give a readable file of text", path.display())))?;
+                content.lines().next().unwrap_or_default().to_owned()
+            }
+        };
+        let mut draft = Draft::new(Mti(0x0800));
+        draft.set_text(*n, text.as_str());
+        draft.encode(spec).map_err(|why| wrong(why.to_string()))?;
+        read.push((*n, text));
+    }
+    Ok(read)
+}
+
 /// What the engine takes from the configuration.
 fn engine_settings(config: &Config) -> Result<EngineSettings, Failure> {
     let micros = |d: std::time::Duration| i64::try_from(d.as_micros()).unwrap_or(i64::MAX);
     let mut links = Vec::new();
     for link in &config.links {
+        let spec = load_spec(&link.spec)?;
+        let network_elements = network_elements(link, &spec)?;
         links.push(LinkSetup {
             name: link.name.clone(),
             spec_name: link.spec.clone(),
-            spec: load_spec(&link.spec)?,
+            spec,
             budget_us: micros(link.budget),
             require_sign_on: link.require_sign_on,
             max_in_flight: link.max_in_flight,
             sign_on: link.sign_on,
+            network_elements,
             answer_within_us: micros(link.echo_timeout),
         });
     }
@@ -357,7 +385,7 @@ struct BoundLinks {
 
 /// The shard's thread: binds, waits for the engine, runs.
 fn shard_thread(
-    links: Vec<crate::config::LinkConfig>,
+    links: Vec<LinkConfig>,
     bound_tx: &std::sync::mpsc::Sender<Result<BoundLinks, Failure>>,
     begin: oneshot::Receiver<(Engine, ShardClock, Surroundings)>,
 ) -> Result<(), Stopped> {

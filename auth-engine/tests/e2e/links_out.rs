@@ -149,3 +149,26 @@ fn a_tpdu_comes_back_with_its_addresses_swapped() {
     assert_eq!(wire.reply_bytes().get(..5), Some(&[0x60, 0x34, 0x56, 0x00, 0x12][..]));
     engine.kill();
 }
+
+#[test]
+fn what_a_network_wants_in_a_sign_on_is_configured_by_element() {
+    let (side, dir) = (Network::new(), tempfile::tempdir().expect("a directory"));
+    let file = dir.path().join("code");
+    std::fs::write(&file, "0102030405060708\n").expect("written");
+    let elements = |code: &str| format!("sign_on = true\n[link.network_elements]\n33 = \"9000001\"\n96 = {code:?}\n");
+    let from_file = format!("file:{}", file.display());
+    let engine = Engine::start(side.setup(&elements(&from_file)));
+    let mut wire = side.accept();
+    let request = wire.reply();
+    assert_eq!((de(&request, 33), de(&request, 70)), (Some("9000001".to_owned()), Some("001".to_owned())));
+    assert_eq!(request.raw(96), Some(&[1, 2, 3, 4, 5, 6, 7, 8][..]));
+    wire.send(&answer(&request, "00"));
+    engine.stop();
+    // Told before anything starts, and never with the value.
+    for (code, says) in [("0102030405060708FF", "DE96"), ("file:/nowhere/code", "/nowhere/code")] {
+        let ended = Engine::prepare(side.setup(&elements(code))).refused();
+        assert_eq!(ended.code(), Some(2), "{}", ended.stderr);
+        assert!(ended.error().contains("network_elements.96") && ended.error().contains(says), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("0102"), "{}", ended.stderr);
+    }
+}

@@ -204,6 +204,7 @@ impl World {
             require_sign_on: at == 1,
             max_in_flight: most[at],
             sign_on: false,
+            network_elements: Vec::new(),
             answer_within_us: BUDGET_US,
         };
         Settings {
