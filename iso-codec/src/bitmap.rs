@@ -121,11 +121,12 @@ impl IntoIterator for Elements {
 
     fn into_iter(self) -> Numbers {
         let (first, second) = self.halves();
-        Numbers { bits: first, base: 1, second }
+        Numbers { bits: first.reverse_bits(), base: 1, second: second.reverse_bits() }
     }
 }
 
-/// The numbers of a set, ascending. Works on one half at a time: decode walks it for every message.
+/// The numbers of a set, ascending. Works on one half at a time, its lowest number in the lowest bit, which is the one
+/// that is taken off soonest: decode walks it for every message.
 #[derive(Debug)]
 pub struct Numbers {
     bits: u64,
@@ -144,8 +145,8 @@ impl Iterator for Numbers {
             }
             (self.bits, self.base, self.second) = (self.second, 65, 0);
         }
-        let zeros = self.bits.leading_zeros();
-        self.bits &= !(1 << 63 >> zeros);
+        let zeros = self.bits.trailing_zeros();
+        self.bits &= self.bits - 1;
         // At most 65 + 63.
         Some(self.base + zeros as u8)
     }

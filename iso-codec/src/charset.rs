@@ -37,6 +37,8 @@ pub(crate) mod class {
     pub(crate) const TRACK: u8 = 32;
     /// A–Z.
     pub(crate) const CAPITAL: u8 = 64;
+    /// Letters, digits and the blank: what `an` elements may hold.
+    pub(crate) const WORD: u8 = 128;
 }
 
 /// One character set, compiled.
@@ -47,6 +49,8 @@ pub(crate) struct Tables {
     pub(crate) from_latin1: [u8; 256],
     /// Class bits (see [`class`]) by byte on the wire.
     pub(crate) class: [u8; 256],
+    /// The value of a hexadecimal digit by byte on the wire; above 15 for all else.
+    pub(crate) nibble: [u8; 256],
     /// The byte of `0`; the digits follow it without a gap in every set.
     pub(crate) zero: u8,
 }
@@ -54,6 +58,7 @@ pub(crate) struct Tables {
 const fn compile(to_latin1: [u8; 256]) -> Tables {
     let mut from_latin1 = [0u8; 256];
     let mut classes = [0u8; 256];
+    let mut nibble = [u8::MAX; 256];
     let mut byte = 0;
     while byte < 256 {
         let ch = to_latin1[byte];
@@ -71,8 +76,9 @@ const fn compile(to_latin1: [u8; 256]) -> Tables {
         if ch.is_ascii_punctuation() || ch > 0xA0 {
             bits |= class::SPECIAL;
         }
-        if ch.is_ascii_hexdigit() {
+        if let Some(digit) = (ch as char).to_digit(16) {
             bits |= class::HEX;
+            nibble[byte] = digit as u8;
         }
         if (ch >= 0x30 && ch <= 0x3F) || ch == b'D' || ch == b'F' {
             bits |= class::TRACK;
@@ -80,11 +86,14 @@ const fn compile(to_latin1: [u8; 256]) -> Tables {
         if ch.is_ascii_uppercase() {
             bits |= class::CAPITAL;
         }
+        if ch.is_ascii_alphanumeric() || ch == b' ' {
+            bits |= class::WORD;
+        }
         classes[byte] = bits;
         byte += 1;
     }
     let zero = from_latin1[b'0' as usize];
-    Tables { to_latin1, from_latin1, class: classes, zero }
+    Tables { to_latin1, from_latin1, class: classes, nibble, zero }
 }
 
 const fn identity() -> [u8; 256] {
@@ -158,8 +167,9 @@ impl Tables {
     pub(crate) fn all_digits(&self, bytes: &[u8]) -> bool {
         // The last eight (or four), some of them for the second time, cost less than what is left one by one.
         if let Some(last) = bytes.last_chunk::<8>() {
-            let words = bytes.as_chunks::<8>().0.iter().chain([last]);
-            return words.fold(true, |good, word| good & self.values(u64::from_le_bytes(*word)).is_some());
+            let last = self.values(u64::from_le_bytes(*last)).is_some();
+            let words = bytes.as_chunks::<8>().0.iter();
+            return words.fold(last, |good, word| good & self.values(u64::from_le_bytes(*word)).is_some());
         }
         match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
             (Some(first), Some(last)) => {
@@ -177,6 +187,27 @@ impl Tables {
         let values = word ^ u64::from_ne_bytes([self.zero; 8]);
         let over = (values.wrapping_add(0x7676_7676_7676_7676) | values) & 0x8080_8080_8080_8080;
         (over == 0).then_some(values)
+    }
+
+    /// Four digit bytes, each a nibble, the first on top; `None` when one is no digit.
+    #[inline]
+    pub(crate) fn four_digits(&self, bytes: [u8; 4]) -> Option<u16> {
+        let ones = self.values(u64::from(u32::from_be_bytes(bytes)) | u64::from_ne_bytes([self.zero; 8]) << 32)?;
+        let pairs = (ones | ones >> 4) & 0x00FF_00FF;
+        // Four nibbles are left.
+        Some((pairs | pairs >> 8) as u16)
+    }
+
+    /// The number that up to sixteen hexadecimal digit bytes write; `None` when one is none.
+    #[inline]
+    pub(crate) fn hex_number(&self, bytes: &[u8]) -> Option<u64> {
+        let (mut value, mut seen) = (0u64, 0u8);
+        for byte in bytes {
+            let nibble = self.nibble[usize::from(*byte)];
+            seen |= nibble;
+            value = value << 4 | u64::from(nibble & 15);
+        }
+        (seen < 16).then_some(value)
     }
 
     /// The number that the digit bytes write, up to 19 of them; `None` for anything else.
@@ -262,6 +293,29 @@ mod tests {
                     }
                     wire[at] = good;
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn message_types_and_bitmaps_are_read_and_what_is_no_digit_of_them_is_seen() {
+        for set in Charset::ALL {
+            let tables = set.tables();
+            let write = |text: &str| -> Vec<u8> { text.bytes().map(|ch| set.from_latin1(ch)).collect() };
+            let four = |bytes: &[u8]| tables.four_digits(bytes.try_into().expect("four"));
+            assert_eq!(four(&write("0123")), Some(0x0123), "{set:?}");
+            assert_eq!(four(&write("9876")), Some(0x9876), "{set:?}");
+            assert_eq!(tables.hex_number(&write("0123456789abCDEF")), Some(0x0123_4567_89AB_CDEF), "{set:?}");
+            for byte in 0..=255u8 {
+                let ch = char::from(set.to_latin1(byte));
+                for at in 0..4 {
+                    let mut bytes = write("0123");
+                    bytes[at] = byte;
+                    assert_eq!(four(&bytes).is_some(), ch.is_ascii_digit(), "{set:?} {at} {byte:02X}");
+                    assert_eq!(tables.hex_number(&bytes).is_some(), ch.is_ascii_hexdigit(), "{set:?} {at} {byte:02X}");
+                }
+                let word = tables.class_of(byte) & class::WORD != 0;
+                assert_eq!(word, ch.is_ascii_alphanumeric() || ch == ' ', "{set:?} {byte:02X}");
             }
         }
     }

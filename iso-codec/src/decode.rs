@@ -9,7 +9,7 @@ use crate::charset::{Charset, Tables, class};
 use crate::error::{DecodeError, ElementAt, Expected, Fault, Got};
 use crate::message::{Message, Span};
 use crate::mti::Mti;
-use crate::spec::{BitmapForm, FieldPlan, MtiForm, Spec};
+use crate::spec::{BitmapForm, Check, FieldPlan, MtiForm, Spec};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ pub(crate) struct Walk {
 /// and borrows nothing.
 pub fn decode(spec: &Arc<Spec>, frame: Bytes) -> Result<Message, DecodeError> {
     // Built where it is returned from: the table of offsets is half a kilobyte that need not move.
-    let mut message = Message {
+    let mut outcome = Ok(Message {
         spec: Arc::clone(spec),
         frame,
         walk: Walk {
@@ -54,17 +54,19 @@ pub fn decode(spec: &Arc<Spec>, frame: Bytes) -> Result<Message, DecodeError> {
             third_promised: 0,
             third_at: 0,
         },
-    };
+    });
     let mut faults = Vec::new();
-    let typed = message.walk.read(spec, &message.frame, &mut faults);
-    if faults.is_empty() {
-        return Ok(message);
+    if let Ok(Message { walk, frame, .. }) = &mut outcome {
+        walk.read(spec, frame, &mut faults);
     }
-    Err(failure(faults, typed.then(|| Box::new(message))))
+    if !faults.is_empty() {
+        outcome = failure(outcome, faults);
+    }
+    outcome
 }
 
 #[cold]
-fn failure(faults: Vec<Fault>, partial: Option<Box<Message>>) -> DecodeError {
+fn failure(outcome: Result<Message, DecodeError>, faults: Vec<Fault>) -> Result<Message, DecodeError> {
     // The walk ascends, so the first fault is the lowest element's.
     let first = faults.first().copied().unwrap_or(Fault {
         element: ElementAt::Mti,
@@ -73,12 +75,15 @@ fn failure(faults: Vec<Fault>, partial: Option<Box<Message>>) -> DecodeError {
         got: Got::Unknown,
     });
     let Fault { element, offset, expected, got } = first;
-    DecodeError { element, offset, expected, got, faults, partial }
+    // Without a message type there is no telling what the rest would be.
+    let partial = outcome.ok().filter(|_| element != ElementAt::Mti).map(Box::new);
+    Err(DecodeError { element, offset, expected, got, faults, partial })
 }
 
 impl Walk {
-    /// Reads as far as it can and says whether the message type is known.
-    fn read(&mut self, spec: &Spec, frame: &[u8], faults: &mut Vec<Fault>) -> bool {
+    /// Reads as far as it can.
+    #[inline(always)]
+    fn read(&mut self, spec: &Spec, frame: &[u8], faults: &mut Vec<Fault>) {
         let tables = spec.tables;
         if frame.len() > LONGEST {
             faults.push(Fault {
@@ -87,7 +92,7 @@ impl Walk {
                 expected: Expected::MessageAtMost(LONGEST),
                 got: Got::Length(frame.len()),
             });
-            return false;
+            return;
         }
         let rest = match read_mti(spec, frame) {
             Ok((mti, rest)) => {
@@ -96,7 +101,7 @@ impl Walk {
             }
             Err(fault) => {
                 faults.push(fault);
-                return false;
+                return;
             }
         };
         let (promised, third) = match read_bitmaps(spec, rest) {
@@ -106,36 +111,43 @@ impl Walk {
             }
             Err(fault) => {
                 faults.push(fault);
-                return true;
+                return;
             }
         };
         let mut at = usize::from(self.body);
         // All are taken for good; a fault takes its element out again.
         (self.present, self.promised) = (promised, promised);
         for n in promised {
+            if let Some(span) = good(spec, tables, frame, n, at)
+                && let Some(slot) = self.spans.get_mut(usize::from(n))
+            {
+                *slot = span;
+                at = usize::from(span.start) + usize::from(span.len);
+                continue;
+            }
             match self.read_element(spec, tables, frame, n, at, faults) {
                 Some(end) => at = end,
                 None => {
                     self.present = self.present.below(n);
-                    return true;
+                    return;
                 }
             }
         }
         if third != 0 {
             match self.read_third(spec, frame, third, at, faults) {
                 Some(end) => at = end,
-                None => return true,
+                None => return,
             }
         }
         if at < frame.len() {
             let got = Got::Left(frame.len() - at);
             faults.push(Fault { element: ElementAt::Trailing, offset: at, expected: Expected::End, got });
         }
-        true
     }
 
-    /// Reads one element at `at` and returns where the next begins; `None` when that is no longer known.
-    #[inline]
+    /// Reads one element at `at` and returns where the next begins; `None` when that is no longer known. It is for what
+    /// [`good`] does not let through: it tells what is wrong, or reads what is not written the common way.
+    #[cold]
     fn read_element(
         &mut self,
         spec: &Spec,
@@ -171,11 +183,6 @@ impl Walk {
             self.present.remove(n);
             let expected = Expected::AtMost(plan.size);
             faults.push(Fault { element: ElementAt::De(n), offset: at, expected, got: Got::Length(len) });
-        } else if plan.check.passes(tables, content) {
-            if let Some(span) = self.spans.get_mut(usize::from(n)) {
-                // Both fit: the frame is at most LONGEST bytes long.
-                *span = Span { start: start as u16, len: len as u16 };
-            }
         } else {
             self.present.remove(n);
             faults.push(bad_content(spec, plan, n, start, content));
@@ -229,6 +236,32 @@ impl Walk {
         }
         None
     }
+}
+
+/// Where an element stands that is written the common way and has nothing wrong with it: nearly every one, so that this
+/// asks no more than that.
+#[inline(always)]
+fn good(spec: &Spec, tables: &Tables, frame: &[u8], n: u8, at: usize) -> Option<Span> {
+    let plan = spec.plan(n)?;
+    let (mut start, mut len) = (at, usize::from(plan.size));
+    if plan.prefix != 0 {
+        start += usize::from(plan.prefix);
+        len = 0;
+        for byte in frame.get(at..start)? {
+            len = len * 10 + usize::from(tables.digit(*byte)?);
+        }
+        if len > usize::from(plan.size) {
+            return None;
+        }
+    }
+    let content = frame.get(start..start + len)?;
+    let passes = match plan.check {
+        Check::Any => true,
+        Check::Digits => tables.all_digits(content),
+        rarer => rarer.passes(tables, content),
+    };
+    // Both fit: the frame is at most LONGEST bytes long.
+    passes.then_some(Span { start: start as u16, len: len as u16 })
 }
 
 /// The bit of DE129 to DE192 in the third bitmap.
@@ -290,14 +323,17 @@ fn read_mti<'f>(spec: &Spec, frame: &'f [u8]) -> Result<(Mti, &'f [u8]), Fault> 
     let Some((kind, rest)) = frame.split_first_chunk::<4>() else {
         return Err(short(ElementAt::Mti, 0, 4, frame.len()));
     };
-    match Mti::from_digits(kind.map(|b| tables.digit(b).unwrap_or(u8::MAX))) {
-        Some(mti) => Ok((mti, rest)),
-        None => {
-            let at = kind.iter().position(|b| tables.digit(*b).is_none()).unwrap_or(0);
-            let got = kind.get(at).map_or(Got::Unknown, |b| met(set, *b));
-            Err(Fault { element: ElementAt::Mti, offset: at, expected: Expected::TypeDigits, got })
-        }
+    match tables.four_digits(*kind) {
+        Some(digits) => Ok((Mti(digits), rest)),
+        None => Err(bad_mti(set, kind)),
     }
+}
+
+#[cold]
+fn bad_mti(set: Charset, kind: &[u8]) -> Fault {
+    let at = kind.iter().position(|b| set.tables().digit(*b).is_none()).unwrap_or(0);
+    let got = kind.get(at).map_or(Got::Unknown, |b| met(set, *b));
+    Fault { element: ElementAt::Mti, offset: at, expected: Expected::TypeDigits, got }
 }
 
 #[cold]
@@ -319,7 +355,6 @@ fn read_packed_mti<'f>(spec: &Spec, frame: &'f [u8]) -> Result<(Mti, &'f [u8]), 
 }
 
 /// Start and length of an element's content; or offset and expectation of what is wrong with its prefix.
-#[inline]
 fn length(
     tables: &Tables,
     frame: &[u8],
@@ -346,6 +381,7 @@ fn length(
 
 /// Reads one, two or three bitmaps behind the message type: the elements to 128, the third bitmap, and how many bytes
 /// they took.
+#[inline(always)]
 pub(crate) fn read_bitmaps(spec: &Spec, rest: &[u8]) -> Result<(Elements, u64, usize), Fault> {
     let width = match spec.bitmap {
         BitmapForm::Binary => 8,
@@ -363,6 +399,7 @@ pub(crate) fn read_bitmaps(spec: &Spec, rest: &[u8]) -> Result<(Elements, u64, u
     Ok((Elements::from_halves(first, second & (u64::MAX >> 1)), third, 3 * width))
 }
 
+#[inline(always)]
 fn read_bitmap(spec: &Spec, rest: &[u8], at: usize, width: usize) -> Result<u64, Fault> {
     let before = spec.mti_size();
     let Some(bytes) = rest.get(at..at + width) else {
@@ -371,20 +408,17 @@ fn read_bitmap(spec: &Spec, rest: &[u8], at: usize, width: usize) -> Result<u64,
     if let Ok(raw) = <[u8; 8]>::try_from(bytes) {
         return Ok(u64::from_be_bytes(raw));
     }
-    let mut value = 0u64;
-    for (place, byte) in bytes.iter().enumerate() {
-        let ch = spec.bitmap_charset.to_latin1(*byte);
-        let Some(nibble) = char::from(ch).to_digit(16) else {
-            return Err(Fault {
-                element: ElementAt::Bitmap,
-                offset: before + at + place,
-                expected: Expected::HexDigits,
-                got: met(spec.bitmap_charset, *byte),
-            });
-        };
-        value = value << 4 | u64::from(nibble);
+    match spec.bitmap_charset.tables().hex_number(bytes) {
+        Some(value) => Ok(value),
+        None => Err(bad_bitmap(spec.bitmap_charset, before + at, bytes)),
     }
-    Ok(value)
+}
+
+#[cold]
+fn bad_bitmap(set: Charset, from: usize, bytes: &[u8]) -> Fault {
+    let place = bytes.iter().position(|b| set.tables().class_of(*b) & class::HEX == 0).unwrap_or(0);
+    let got = bytes.get(place).map_or(Got::Unknown, |b| met(set, *b));
+    Fault { element: ElementAt::Bitmap, offset: from + place, expected: Expected::HexDigits, got }
 }
 
 #[cold]

@@ -310,7 +310,7 @@ impl Check {
             Check::Any => true,
             Check::Digits => tables.all_digits(bytes),
             Check::Letters => all_of(tables, bytes, class::LETTER | class::SPACE),
-            Check::LettersAndDigits => all_of(tables, bytes, class::LETTER | class::SPACE | class::DIGIT),
+            Check::LettersAndDigits => bytes.iter().fold(class::WORD, |all, b| all & tables.class_of(*b)) != 0,
             Check::Track => all_of(tables, bytes, class::TRACK),
             Check::Hex => all_of(tables, bytes, class::HEX),
             Check::SignAndDigits => {
