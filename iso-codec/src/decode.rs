@@ -9,7 +9,8 @@ use crate::charset::{Charset, Tables, class};
 use crate::error::{DecodeError, ElementAt, Expected, Fault, Got};
 use crate::message::{Message, Span};
 use crate::mti::Mti;
-use crate::spec::{BitmapForm, Check, FieldPlan, MtiForm, Spec};
+use crate::plan::{Check, FieldPlan};
+use crate::spec::{BitmapForm, MtiForm, Spec};
 use bytes::Bytes;
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! A message explained to people and machines: element, name, raw bytes, value. Owns masking: unless it is asked for
 //! clear values, no card number, track, PIN or verification code leaves here, in whatever element it stands.
 
-use crate::draft::{Content, Item, composite};
+use crate::compose::composite;
+use crate::draft::{Content, Item};
 use crate::encode::canonical_bitmaps;
 use crate::inside::{Node, element};
 use crate::message::Message;
@@ -216,7 +217,7 @@ fn written(item: &DescribedItem) -> Item {
 
 fn unhex(text: &str) -> Vec<u8> {
     // Written by `hex` a moment ago.
-    crate::draft::from_hex("", text).unwrap_or_default()
+    crate::compose::from_hex("", text).unwrap_or_default()
 }
 
 /// The masked form of a secret's text.

@@ -7,7 +7,8 @@ use crate::error::EncodeError;
 use crate::form::{Encoding, Form, Head, WriteFault};
 use crate::message::Message;
 use crate::mti::Mti;
-use crate::spec::{BitmapForm, Check, FieldPlan, Kind, MtiForm, Pad, PartLength, Spec};
+use crate::plan::{Check, FieldPlan, Pad};
+use crate::spec::{BitmapForm, Kind, MtiForm, PartLength, Spec};
 use bytes::BytesMut;
 
 /// Writes one message at the end of a buffer. Elements are set in ascending order; dropped without
@@ -379,7 +380,7 @@ impl<'a> Builder<'a> {
     #[cold]
     fn long_prefix(&mut self, digits: u8, len: usize) {
         let mut prefix = Vec::with_capacity(6);
-        crate::form::Prefix::Text(self.spec.charset).write(digits, len, &mut prefix);
+        crate::prefix::Prefix::Text(self.spec.charset).write(digits, len, &mut prefix);
         self.put(&prefix);
     }
 

@@ -1,9 +1,10 @@
 //! The tree of what is inside an element, for descriptions and masks. Owns how each layout is taken apart, forgivingly:
 //! what cannot be read is kept as it is, under the id `?`. Never on the path; that reads lazily (`composite.rs`).
 
+use crate::compose::{BITMAP, PADDING, REST, ber_length};
 use crate::composite::{SubError, SubFault, TlvIter};
-use crate::draft::{BITMAP, PADDING, REST, ber_length};
-use crate::form::{Count, Encoding, Form, Padding, Prefix};
+use crate::form::{Count, Encoding, Form, Padding};
+use crate::prefix::Prefix;
 use crate::spec::{
     BitmappedLayout, ClassSpec, DatasetSpec, Kind, Layout, Part, PartLength, Secret, Spec, SubSpec, TaggedLayout,
 };
@@ -447,7 +448,7 @@ impl BitmappedLayout {
         match self.encoding {
             Encoding::Hex(set) => bytes
                 .iter()
-                .flat_map(|byte| [crate::form::hex_digit(set, byte >> 4), crate::form::hex_digit(set, *byte)])
+                .flat_map(|byte| [crate::prefix::hex_digit(set, byte >> 4), crate::prefix::hex_digit(set, *byte)])
                 .collect(),
             _ => bytes,
         }

@@ -1,7 +1,8 @@
 //! The JSON of a description read back: the inverse of `describe` with clear values, byte for byte. Owns the JSON's
 //! shape; what it refuses it names by element, never by content.
 
-use crate::draft::{Content, Draft, Item, from_hex};
+use crate::compose::from_hex;
+use crate::draft::{Content, Draft, Item};
 use crate::error::EncodeError;
 use crate::mti::Mti;
 use serde::de::{Deserializer, MapAccess, Visitor};

@@ -24,6 +24,7 @@
 mod bitmap;
 mod charset;
 mod charset_tables;
+mod compose;
 mod composite;
 mod decode;
 mod describe;
@@ -37,9 +38,14 @@ mod json;
 mod message;
 mod mti;
 mod pan;
+mod plan;
+mod prefix;
 mod spec;
 mod spec_check;
 mod spec_file;
+mod spec_form;
+mod spec_layout;
+mod spec_words;
 mod tags;
 mod typed;
 
@@ -51,12 +57,13 @@ pub use describe::{DescribeOptions, Described, DescribedElement, DescribedItem, 
 pub use draft::{Content, Draft, Item};
 pub use encode::Builder;
 pub use error::{DecodeError, ElementAt, EncodeError, Expected, Fault, Got, SpecError};
-pub use form::{Count, Encoding, Form, Padding, Prefix};
+pub use form::{Count, Encoding, Form, Padding};
 pub use framing::{Framing, FramingError, Step, Width};
 pub use json::{JsonError, from_json};
 pub use message::Message;
 pub use mti::Mti;
 pub use pan::{Pan, mask_digits};
+pub use prefix::Prefix;
 pub use spec::{
     BitmapForm, BitmappedLayout, ClassSpec, DatasetSpec, FieldSpec, Kind, Layout, Length, MtiForm, Part, PartLength,
     Secret, Spec, SubSpec, TagForm, TagLength, TaggedLayout, TlvLayout,

@@ -1,9 +1,11 @@
 //! A message spec, compiled: a flat table of small plans for the path, and beside it the descriptions for people.
 //! Owns what an element is; never how a spec file writes it (that is `spec_file.rs`).
 
-use crate::charset::{Charset, Tables, class};
-use crate::error::{Expected, SpecError};
-use crate::form::{Count, Encoding, Form, Prefix};
+use crate::charset::{Charset, Tables};
+use crate::error::SpecError;
+use crate::form::{Count, Encoding, Form};
+use crate::plan::FieldPlan;
+use crate::prefix::Prefix;
 use crate::spec_file;
 use serde::Deserialize;
 use std::fmt;
@@ -290,94 +292,6 @@ impl FieldSpec {
     }
 }
 
-/// Which bytes a plan lets through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Check {
-    Any,
-    Digits,
-    Letters,
-    LettersAndDigits,
-    Track,
-    SignAndDigits,
-    Hex,
-}
-
-impl Check {
-    /// Whether all bytes pass.
-    #[inline]
-    pub(crate) fn passes(self, tables: &Tables, bytes: &[u8]) -> bool {
-        match self {
-            Check::Any => true,
-            Check::Digits => tables.all_digits(bytes),
-            Check::Letters => all_of(tables, bytes, class::LETTER | class::SPACE),
-            Check::LettersAndDigits => bytes.iter().fold(class::WORD, |all, b| all & tables.class_of(*b)) != 0,
-            Check::Track => all_of(tables, bytes, class::TRACK),
-            Check::Hex => all_of(tables, bytes, class::HEX),
-            Check::SignAndDigits => {
-                bytes.split_first().is_some_and(|(sign, digits)| is_sign(tables, *sign) && tables.all_digits(digits))
-            }
-        }
-    }
-
-    /// Place of the first byte that does not pass; for the error, after `passes` said no.
-    pub(crate) fn first_bad(self, tables: &Tables, bytes: &[u8]) -> usize {
-        bytes
-            .iter()
-            .enumerate()
-            .position(|(at, b)| match self {
-                Check::SignAndDigits if at == 0 => !is_sign(tables, *b),
-                Check::SignAndDigits => tables.digit(*b).is_none(),
-                Check::Any | Check::Digits | Check::Letters | Check::LettersAndDigits | Check::Track | Check::Hex => {
-                    !self.passes(tables, std::slice::from_ref(b))
-                }
-            })
-            .unwrap_or(0)
-    }
-
-    pub(crate) fn expected(self) -> Expected {
-        match self {
-            Check::Any => Expected::Bytes(0),
-            Check::Digits => Expected::Digits,
-            Check::Letters => Expected::Letters,
-            Check::LettersAndDigits => Expected::LettersAndDigits,
-            Check::Track => Expected::Track,
-            Check::SignAndDigits => Expected::SignAndDigits,
-            Check::Hex => Expected::HexDigits,
-        }
-    }
-}
-
-#[inline]
-fn all_of(tables: &Tables, bytes: &[u8], mask: u8) -> bool {
-    bytes.iter().all(|b| tables.class_of(*b) & mask != 0)
-}
-
-fn is_sign(tables: &Tables, byte: u8) -> bool {
-    byte == tables.from_latin1[usize::from(b'C')] || byte == tables.from_latin1[usize::from(b'D')]
-}
-
-/// How short content of a fixed element is filled up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pad {
-    /// Zeros before it.
-    ZerosLeft,
-    /// Blanks behind it.
-    BlanksRight,
-    /// It is not.
-    None,
-}
-
-/// What the path needs to know of one element; small and `Copy`. Sizes are bytes on the wire.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct FieldPlan {
-    /// The fixed size, or the largest.
-    pub(crate) size: u16,
-    /// Digits of the length prefix; 0 for a fixed element.
-    pub(crate) prefix: u8,
-    pub(crate) check: Check,
-    pub(crate) pad: Pad,
-}
-
 /// A message spec, compiled. Share it as `Arc<Spec>`.
 pub struct Spec {
     pub(crate) name: String,
@@ -469,12 +383,6 @@ impl Spec {
         self.third
     }
 
-    /// Whether everything is written the common way: message type, bitmaps, digits and length prefixes in the spec's
-    /// character set (or raw bytes), lengths counted in bytes on the wire.
-    pub fn is_common(&self) -> bool {
-        self.common && self.mti == MtiForm::Text(self.charset) && self.bitmap_charset == self.charset && !self.third
-    }
-
     /// Bytes of a message type.
     #[inline]
     pub(crate) fn mti_size(&self) -> usize {
@@ -501,11 +409,6 @@ impl Spec {
     /// All elements, ascending.
     pub fn fields(&self) -> impl Iterator<Item = &FieldSpec> {
         self.fields.iter()
-    }
-
-    /// Bytes on the wire of a fixed element's content, or the most of a variable one's; the prefix not counted.
-    pub fn wire_size(&self, n: u8) -> Option<usize> {
-        self.plan(n).map(|plan| usize::from(plan.size))
     }
 
     #[inline]

@@ -1,10 +1,11 @@
 //! Reading a spec file: TOML in, a compiled [`Spec`] out, or line, place and reason why not. Owns the file's shape;
-//! the checks that a spec does not contradict itself stand in `spec_check.rs`.
+//! its words stand in `spec_words.rs`, the checks that a spec does not contradict itself in `spec_check.rs`.
 
 use crate::charset::Charset;
 use crate::error::SpecError;
 use crate::spec::{ClassSpec, Kind, Secret, Spec};
 use crate::spec_check;
+use crate::spec_words::{BinaryFile, BitmapFile, CountFile, EncodingFile, MtiFile, PrefixFile};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};
@@ -42,126 +43,6 @@ pub(crate) struct SpecFile {
     pub(crate) count: Option<CountFile>,
     /// The elements by number.
     pub(crate) fields: BTreeMap<String, NodeFile>,
-}
-
-/// How the message type is written.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) enum MtiFile {
-    /// Four characters of the spec's character set.
-    #[default]
-    Text,
-    /// Two bytes.
-    Bcd,
-    /// Two bytes, too.
-    Binary,
-    /// Four ASCII characters.
-    Ascii,
-    /// Four EBCDIC characters.
-    EbcdicCp500,
-    /// Four EBCDIC characters.
-    #[serde(rename = "ebcdic-1047")]
-    Ebcdic1047,
-    /// Four EBCDIC characters.
-    #[serde(rename = "ebcdic-037")]
-    Ebcdic037,
-}
-
-/// How bitmaps are written.
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) enum BitmapFile {
-    /// Eight bytes each.
-    Binary,
-    /// Sixteen hexadecimal characters of the spec's character set.
-    Hex,
-    /// Sixteen hexadecimal characters in ASCII.
-    HexAscii,
-    /// Sixteen hexadecimal characters in EBCDIC.
-    HexEbcdic,
-}
-
-/// How `b` elements are written.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) enum BinaryFile {
-    /// Bytes as they are.
-    #[default]
-    Raw,
-    /// Two hexadecimal characters a byte, which the length prefix counts.
-    Hex,
-}
-
-/// How a content is written.
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) enum EncodingFile {
-    /// Characters of the spec's character set.
-    Text,
-    /// ASCII.
-    Ascii,
-    /// EBCDIC, code page 500.
-    EbcdicCp500,
-    /// EBCDIC, code page 1047.
-    #[serde(rename = "ebcdic-1047")]
-    Ebcdic1047,
-    /// EBCDIC, code page 37.
-    #[serde(rename = "ebcdic-037")]
-    Ebcdic037,
-    /// Two digits a byte, an odd count filled in front.
-    Bcd,
-    /// Two digits a byte, an odd count filled behind.
-    BcdLeft,
-    /// Bytes as they are.
-    Binary,
-    /// Two hexadecimal characters of the spec's character set a byte.
-    Hex,
-    /// Two hexadecimal characters in ASCII a byte.
-    HexAscii,
-    /// Two hexadecimal characters in EBCDIC a byte.
-    HexEbcdic,
-}
-
-/// How a length prefix is written.
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) enum PrefixFile {
-    /// Digits of the spec's character set.
-    Text,
-    /// ASCII digits.
-    Ascii,
-    /// EBCDIC digits.
-    EbcdicCp500,
-    /// EBCDIC digits.
-    #[serde(rename = "ebcdic-1047")]
-    Ebcdic1047,
-    /// EBCDIC digits.
-    #[serde(rename = "ebcdic-037")]
-    Ebcdic037,
-    /// Two digits a byte.
-    Bcd,
-    /// A byte for each dot, the highest first.
-    Binary,
-    /// Two hexadecimal characters for each dot.
-    Hex,
-}
-
-/// What a length counts.
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) enum CountFile {
-    /// Characters, digits, or bytes of a binary content.
-    Characters,
-    /// Bytes on the wire.
-    Bytes,
-    /// Half-bytes on the wire.
-    Nibbles,
 }
 
 /// An element, a part of one, or a sub-element.

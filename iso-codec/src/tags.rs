@@ -4,7 +4,8 @@
 use crate::charset::{Charset, class};
 use crate::composite::{SubError, SubFault};
 use crate::error::EncodeError;
-use crate::form::{Count, Encoding, Form, hex_digit};
+use crate::form::{Count, Encoding, Form};
+use crate::prefix::hex_digit;
 use crate::spec::{SubSpec, TagForm, TagLength, TaggedLayout};
 use std::fmt;
 
@@ -212,7 +213,7 @@ impl TagForm {
                 out.extend(nibbles.chunks(2).map(|pair| pair.iter().fold(0, |byte, nibble| byte << 4 | (nibble & 15))));
             }
             Encoding::Binary => {
-                out.extend(crate::draft::from_hex("tag", id).map_err(|error: EncodeError| error.to_string())?)
+                out.extend(crate::compose::from_hex("tag", id).map_err(|error: EncodeError| error.to_string())?)
             }
             Encoding::Hex(set) if id.is_ascii() => out.extend(id.bytes().map(|ch| set.from_latin1(ch))),
             _ => {}
