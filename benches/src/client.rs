@@ -2,9 +2,12 @@
 //! never repeat a request by themselves, since what is repeated, and when, is what the harness tests.
 
 use crate::fault::Fault;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls_pki_types::ServerName;
 use serde_json::Value;
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Largest reply a link may bring: two length bytes cannot say more.
@@ -15,8 +18,8 @@ const CALL_LIMIT: Duration = Duration::from_secs(30);
 const BODY_LIMIT: u64 = 4 << 20;
 
 /// A connection to a link with 2-byte big-endian lengths, as a network's front end has it.
-pub(crate) struct Link {
-    stream: TcpStream,
+pub(crate) struct Link<S = TcpStream> {
+    stream: S,
     out: Vec<u8>,
 }
 
@@ -27,12 +30,27 @@ impl Link {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(patience))?;
-        Ok(Link { stream, out: Vec::with_capacity(1024) })
+        Ok(Link::over(stream))
     }
 
     /// A second handle of the same connection, so that one thread can send while another receives.
     pub(crate) fn again(&self) -> io::Result<Link> {
         Ok(Link { stream: self.stream.try_clone()?, out: Vec::new() })
+    }
+
+    /// The same connection inside TLS.
+    pub(crate) fn secured(self, config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<SecureLink> {
+        let session = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        Ok(Link::over(StreamOwned::new(session, self.stream)))
+    }
+}
+
+/// A link inside TLS.
+pub(crate) type SecureLink = Link<StreamOwned<ClientConnection, TcpStream>>;
+
+impl<S: io::Read + io::Write> Link<S> {
+    fn over(stream: S) -> Self {
+        Link { stream, out: Vec::with_capacity(1024) }
     }
 
     /// Sends one message in one write.

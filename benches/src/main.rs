@@ -24,6 +24,7 @@ mod processors;
 mod recover;
 mod report;
 mod result;
+mod secured;
 mod seed;
 mod shape;
 mod snapshots;
@@ -82,6 +83,8 @@ enum Command {
     Growth(growth::Args),
     /// The engine, PostgreSQL, a naive server, a lock-free one and other codecs, in turns in one run
     Compare(peers::compare::Args),
+    /// One tap in flight on a link with TLS and on one without, in turns, beside the floor
+    Secured(secured::Args),
     /// CPU time of the shard's thread a tap, beside a server that only appends and syncs
     Cpu(shape::Args),
     /// The server of `cpu`, a process of its own
@@ -127,6 +130,7 @@ fn main() -> ExitCode {
         Command::Snapshots(args) => snapshots::run(&args),
         Command::SnapshotStep(args) => snapshots::step(&args),
         Command::Growth(args) => growth::run(&args),
+        Command::Secured(args) => secured::run(&args),
         Command::Cpu(args) => shape::run(&args),
         Command::ShapeServer(args) => shape::serve(&args),
         Command::FloorServer(args) => floor::serve(&args),

@@ -7,7 +7,8 @@ use crate::floor::Floor;
 use crate::measure::{Series, WINDOW};
 use crate::messages::Messages;
 use crate::result::RunResult;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 /// How long a tap may take before the run is given up.
@@ -28,8 +29,8 @@ pub(crate) struct Turns {
 }
 
 /// A connection to a target, and a card that it approves.
-pub(crate) struct Taps {
-    link: Link,
+pub(crate) struct Taps<S = TcpStream> {
+    link: Link<S>,
     messages: Messages,
     pan: String,
     reply: Vec<u8>,
@@ -39,6 +40,13 @@ impl Taps {
     /// Connects.
     pub(crate) fn new(target: SocketAddr, pan: String) -> Result<Taps, Fault> {
         let link = Link::connect(target, PATIENCE).map_err(Fault::io(format!("connecting to the target {target}")))?;
+        Taps::on(link, pan)
+    }
+}
+
+impl<S: io::Read + io::Write> Taps<S> {
+    /// On a connection that is open.
+    pub(crate) fn on(link: Link<S>, pan: String) -> Result<Self, Fault> {
         Ok(Taps { link, messages: Messages::new()?, pan, reply: Vec::new() })
     }
 
@@ -49,12 +57,13 @@ impl Taps {
         Ok((request.len(), self.reply.len()))
     }
 
-    fn request(&self) -> Result<bytes::Bytes, Fault> {
+    /// A tap that was not sent before.
+    pub(crate) fn request(&self) -> Result<bytes::Bytes, Fault> {
         Ok(self.messages.tap(0x0100, &self.pan, 1250, "5812")?.0)
     }
 
     /// One tap, from the write to the whole reply. That it was approved is looked at outside the time.
-    fn sample(&mut self, request: &[u8]) -> Result<Duration, Fault> {
+    pub(crate) fn sample(&mut self, request: &[u8]) -> Result<Duration, Fault> {
         let from = Instant::now();
         self.link.exchange(request, &mut self.reply).map_err(Fault::io("a tap"))?;
         let took = from.elapsed();
