@@ -4,8 +4,8 @@ use std::net::TcpListener;
 
 use iso_codec::{Draft, Message, Mti};
 
-use crate::support::iso::{network, spec};
-use crate::support::{Engine, Setup, Wire, code, de, until};
+use crate::support::iso::{framed, network, spec};
+use crate::support::{Engine, Setup, Wire, World, code, de, purchase, until};
 
 /// The network's end: a port that the engine is told to connect to.
 struct Network {
@@ -171,4 +171,57 @@ fn what_a_network_wants_in_a_sign_on_is_configured_by_element() {
         assert!(ended.error().contains("network_elements.96") && ended.error().contains(says), "{}", ended.stderr);
         assert!(!ended.stderr.contains("0102"), "{}", ended.stderr);
     }
+}
+
+#[test]
+fn what_is_in_flight_on_a_dialled_link_is_bounded_and_answered_at_a_drain() {
+    let side = Network::new();
+    let engine = Engine::start(side.setup("sign_on = true\nmax_in_flight = 4\n"));
+    let world = World::on(&engine);
+    let card = world.pool_card();
+    world.rules(&["delay 1000ms", "approve"]);
+    let mut wire = side.accept();
+    let request = wire.reply();
+    wire.send(&answer(&request, "00"));
+    until("the sign-on counted", || (requests(&engine, "sign_on", "accepted") == 1.0).then_some(()));
+    for _ in 0..10 {
+        wire.send(&purchase(&card, 100));
+    }
+    // What is too much is refused at once, while the others still wait.
+    for _ in 0..6 {
+        assert_eq!(code(&wire.reply()), "91");
+    }
+    engine.ask_to_stop();
+    let mut signed_off = false;
+    let mut approved = 0;
+    while approved < 4 || !signed_off {
+        let message = wire.reply();
+        if message.mti() == Mti(0x0800) {
+            assert_eq!(de(&message, 70), Some("002".to_owned()));
+            wire.send(&answer(&message, "00"));
+            signed_off = true;
+        } else {
+            assert_eq!((message.mti(), code(&message)), (Mti(0x0110), "00".to_owned()));
+            approved += 1;
+        }
+    }
+    let ended = engine.ended();
+    assert_eq!(ended.code(), Some(0));
+    assert!(ended.stderr.contains("signed off"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_network_that_never_reads_is_cut_and_connected_again() {
+    let side = Network::new();
+    let mut setup = side.setup("");
+    setup.sections = "[switch]\nout_buffer = \"64KiB\"\n".to_owned();
+    let engine = Engine::start(setup);
+    let mut deaf = side.accept();
+    let many: Vec<u8> = (0..500).flat_map(|_| framed(&network(270).encode(&spec()).expect("encodes"))).collect();
+    let cut = (0..2000).any(|_| std::io::Write::write_all(&mut deaf.stream, &many).is_err());
+    assert!(cut, "a million echoes were taken from a network that reads nothing");
+    until("it counted", || (engine.metric("auth_frames_rejected_total", &["slow_reader"]) == 1.0).then_some(()));
+    let mut wire = side.accept();
+    assert_eq!(code(&wire.ask(&network(1))), "00");
+    engine.stop();
 }

@@ -40,6 +40,10 @@ fn every_answer_comes_again_byte_for_byte_even_after_a_restart() {
     let mut part = reversal(0x0420, &approved);
     part.set_text(95, super::support::iso::replacement(1000, 0));
     ask(&mut wire, part, "00");
+    ask(&mut wire, advice(0x0220, &account_card, 200, "00"), "00");
+    let given_back = purchase(&account_card, 100);
+    assert_eq!(code(&wire.ask(&given_back)), "00");
+    ask(&mut wire, reversal(0x0400, &given_back), "00");
     let balances = (world.pool_balance(&world.pool), world.account_balance(&account));
     let asks = world.sample.seen().asks;
     for again in [false, true, false] {
