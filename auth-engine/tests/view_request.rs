@@ -9,10 +9,10 @@ use std::sync::Arc;
 use auth_engine::view::docs::{MerchantDoc, NetworkDoc, PosDoc};
 use auth_engine::view::feed::JournalSource;
 use auth_engine::view::fold::SealedRequests;
-use auth_engine::view::request::{describe_request, transmitted_at};
+use auth_engine::view::request::{describe_request, resolved};
 use auth_engine::view::{AuthorizationFilter, PageRequest, View};
 use bytes::BytesMut;
-use iso_codec::{Builder, Mti, Spec, decode};
+use iso_codec::{Builder, Draft, Mti, Spec, decode};
 use ledger_core::event::tap::{Facts, Raw, RepeatKey, TapTaken, Trace};
 use ledger_core::event::words::{Class, Kind, Reason};
 use ledger_core::event::{Event, admin, field};
@@ -126,16 +126,30 @@ fn entry_modes_have_their_words() {
 #[test]
 fn the_year_of_a_message_is_the_nearest() {
     let at = |text: &str| Timestamp::parse_rfc3339(text).expect("a time");
+    let spec = Spec::embedded("mastercard").expect("it is compiled in");
     let cases = [
-        (1_231_235_959, "2026-01-01T00:00:10Z", Some("2025-12-31T23:59:59Z")),
-        (101_000_000, "2025-12-31T23:59:59Z", Some("2026-01-01T00:00:00Z")),
-        (615_120_000, "2026-06-15T12:00:01Z", Some("2026-06-15T12:00:00Z")),
-        (229_000_000, "2027-12-31T00:00:00Z", Some("2028-02-29T00:00:00Z")),
-        (1_332_000_000, "2026-01-01T00:00:00Z", None),
-        (0, "2026-01-01T00:00:00Z", None),
+        ("1231235959", "2026-01-01T00:00:10Z", Some("2025-12-31T23:59:59Z")),
+        ("0101000000", "2025-12-31T23:59:59Z", Some("2026-01-01T00:00:00Z")),
+        ("0615120000", "2026-06-15T12:00:01Z", Some("2026-06-15T12:00:00Z")),
+        ("0228235959", "2028-03-01T00:00:00Z", Some("2028-02-28T23:59:59Z")),
+        ("0229000000", "2027-12-31T00:00:00Z", Some("2028-02-29T00:00:00Z")),
+        ("0229235959", "2028-03-01T00:00:00Z", Some("2028-02-29T23:59:59Z")),
+        // No such day in these years: the nearest that has one, and 2100 has none.
+        ("0229120000", "2025-06-01T00:00:00Z", Some("2024-02-29T12:00:00Z")),
+        ("0229120000", "2026-06-01T00:00:00Z", Some("2028-02-29T12:00:00Z")),
+        ("0229120000", "2099-02-28T00:00:00Z", Some("2096-02-29T12:00:00Z")),
+        ("0229120000", "2101-02-28T00:00:00Z", Some("2104-02-29T12:00:00Z")),
+        ("1332000000", "2026-01-01T00:00:00Z", None),
+        ("0230000000", "2028-01-01T00:00:00Z", None),
+        ("0131240000", "2026-01-01T00:00:00Z", None),
+        ("0000000000", "2026-01-01T00:00:00Z", None),
     ];
     for (de7, now, expected) in cases {
-        assert_eq!(transmitted_at(de7, at(now)), expected.map(at), "{de7} at {now}");
+        let mut draft = Draft::new(Mti(0x0800));
+        draft.set_text(7, de7);
+        let message = decode(&spec, draft.encode(&spec).expect("it fits")).expect("it decodes");
+        let found = message.transmitted_at().and_then(|moment| resolved(moment, at(now)));
+        assert_eq!(found, expected.map(at), "{de7} at {now}");
     }
 }
 

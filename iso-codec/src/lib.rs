@@ -69,4 +69,6 @@ pub use spec::{
     Secret, Spec, SubSpec, TagForm, TagLength, TaggedLayout, TlvLayout,
 };
 pub use tags::{Tagged, TaggedIter};
-pub use typed::{AdditionalAmount, AdviceReason, EntryMode, Original, Rate, Replacement, TransmittedAt};
+pub use typed::{
+    AdditionalAmount, AdviceReason, Amount, EntryMode, Original, Rate, Replacement, TraceLink, TransmittedAt,
+};

@@ -109,6 +109,25 @@ impl Message {
         }
     }
 
+    /// The first characters of the element's text, as many as `buf` has room for.
+    pub fn text_start<'b>(&self, n: u8, buf: &'b mut [u8]) -> Option<&'b [u8]> {
+        let raw = self.raw(n)?;
+        match self.rare(n) {
+            None => {
+                let len = raw.len().min(buf.len());
+                self.translate(raw.get(..len)?, buf)
+            }
+            Some((form, units)) => {
+                let len = form.text_len(raw, units).min(buf.len());
+                let start = buf.get_mut(..len)?;
+                for (at, slot) in start.iter_mut().enumerate() {
+                    *slot = form.char_at(raw, units, at)?;
+                }
+                Some(start)
+            }
+        }
+    }
+
     /// The element's text, one character each.
     pub fn string(&self, n: u8) -> Option<String> {
         let raw = self.raw(n)?;

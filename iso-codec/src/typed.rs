@@ -76,15 +76,33 @@ pub struct Original {
     pub forwarder: u64,
 }
 
-/// DE95: what is to stay.
+/// DE95: what is to stay. An amount of zero, or of blanks, is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replacement {
     /// In DE49's currency.
-    pub transaction: u64,
+    pub transaction: Option<u64>,
     /// In DE50's.
-    pub settlement: u64,
+    pub settlement: Option<u64>,
     /// In DE51's.
-    pub billing: u64,
+    pub billing: Option<u64>,
+}
+
+/// DE4, DE5 or DE6 with the currency that goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Amount {
+    /// Minor units; how many of them make a major one is the currency's matter.
+    pub minor: u64,
+    /// ISO 4217, numeric; `None` when its element is absent or holds letters.
+    pub currency: Option<u16>,
+}
+
+/// DE48 SE63: which message this one belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceLink {
+    /// The first nine characters of its DE63.
+    pub reference: [u8; 9],
+    /// Its DE15, month and day as a number; zero when it is not told.
+    pub settlement: u16,
 }
 
 fn number(text: &[u8], from: usize, len: usize) -> Option<u64> {
@@ -99,6 +117,18 @@ fn two(text: &[u8], from: usize) -> Option<u8> {
 }
 
 impl Message {
+    /// DE4, DE5 or DE6 with the code of DE49, DE50 or DE51; `None` for other elements, and when it is absent.
+    pub fn amount(&self, n: u8) -> Option<Amount> {
+        let code = match n {
+            4 => 49,
+            5 => 50,
+            6 => 51,
+            _ => return None,
+        };
+        let currency = self.digits(code).and_then(|code| u16::try_from(code).ok());
+        Some(Amount { minor: self.digits(n)?, currency })
+    }
+
     /// DE9 or DE10: the first digit says how many of the other seven are decimals. `None` when it is zero or absent.
     pub fn rate(&self, n: u8) -> Option<Rate> {
         let digits = self.digits(n)?;
@@ -127,7 +157,7 @@ impl Message {
         good.then_some(at)
     }
 
-    /// DE22 where it has three digits.
+    /// DE22 where it has three digits, as in the 1987 edition; later ones have positions with other meanings.
     pub fn entry_mode(&self) -> Option<EntryMode> {
         let mut buf = [0u8; 3];
         let text = self.text(22, &mut buf).filter(|text| text.len() == 3)?;
@@ -156,17 +186,40 @@ impl Message {
 
     /// DE60: reason and detail.
     pub fn advice_reason(&self) -> Option<AdviceReason> {
-        let mut buf = [0u8; 999];
-        let text = self.text(60, &mut buf)?;
+        let mut buf = [0u8; 7];
+        let text = self.text_start(60, &mut buf)?;
         let reason = u16::try_from(number(text, 0, 3)?).ok()?;
         Some(AdviceReason { reason, detail: number(text, 3, 4).and_then(|detail| u16::try_from(detail).ok()) })
     }
 
-    /// DE63: network code and reference, as Latin-1.
-    pub fn network_reference(&self) -> Option<([u8; 3], [u8; 6])> {
-        let mut buf = [0u8; 999];
-        let (code, rest) = self.text(63, &mut buf)?.split_first_chunk::<3>()?;
-        Some((*code, *rest.first_chunk::<6>()?))
+    /// DE63's first nine characters, network code and reference, as Latin-1; filled up with blanks where it is shorter.
+    pub fn network_reference(&self) -> Option<[u8; 9]> {
+        let mut reference = [b' '; 9];
+        self.text_start(63, &mut reference)?;
+        Some(reference)
+    }
+
+    /// DE48 SE63 where it names a message: not when its reference is all blanks or zeros.
+    pub fn trace_link(&self) -> Option<TraceLink> {
+        let mut buf = [0u8; 128];
+        let (reference, behind) = self.sub_text(48, "63", &mut buf)?.split_first_chunk::<9>()?;
+        if reference.iter().all(|ch| matches!(ch, b' ' | b'0')) {
+            return None;
+        }
+        let settlement = number(behind, 0, 4).and_then(|mmdd| u16::try_from(mmdd).ok()).unwrap_or(0);
+        Some(TraceLink { reference: *reference, settlement })
+    }
+
+    /// Whether DE48 SE61 says that the terminal takes less than it asked for.
+    pub fn takes_partial(&self) -> bool {
+        let mut buf = [0u8; 128];
+        self.sub_text(48, "61", &mut buf).and_then(|text| text.first().copied()) == Some(b'1')
+    }
+
+    /// The first character of a part of DE61, such as `status`: all parts but the last ones are one digit.
+    pub fn pos_digit(&self, name: &str) -> Option<u8> {
+        let mut buf = [0u8; 16];
+        self.part(61, name, &mut buf)?.first().copied()
     }
 
     /// DE90 where it has the 42 digits of the 1987 edition.
@@ -186,10 +239,7 @@ impl Message {
     pub fn replacement(&self) -> Option<Replacement> {
         let mut buf = [0u8; 42];
         let text = self.text(95, &mut buf).filter(|text| text.len() == 42)?;
-        Some(Replacement {
-            transaction: number(text, 0, 12)?,
-            settlement: number(text, 12, 12)?,
-            billing: number(text, 24, 12)?,
-        })
+        let amount = |from| number(text, from, 12).filter(|amount| *amount > 0);
+        Some(Replacement { transaction: amount(0), settlement: amount(12), billing: amount(24) })
     }
 }

@@ -91,12 +91,13 @@ fn elements_are_read_as_values_in_every_encoding() {
     let original = partial.original().expect("DE90");
     assert_eq!((original.mti, original.stan, original.transmitted), (Mti(0x0100), 123, 131_120_000));
     let replacement = partial.replacement().expect("DE95");
-    assert_eq!((replacement.transaction, replacement.billing), (500, 466));
+    assert_eq!((replacement.transaction, replacement.billing), (Some(500), Some(466)));
     assert_eq!(partial.advice_reason().map(|r| (r.reason, r.detail)), Some((400, Some(0))));
     let tap = read("mastercard-0100-contactless");
     assert_eq!(tap.rate(10).map(|rate| (rate.mantissa, rate.decimals)), Some((932_835, 7)));
     assert_eq!(tap.entry_mode().map(|mode| (mode.pan, mode.pin)), Some((7, 1)));
-    assert_eq!(tap.network_reference(), Some((*b"MCC", *b"123456")));
+    assert_eq!(tap.network_reference(), Some(*b"MCC123456"));
+    assert_eq!(tap.amount(4).map(|a| (a.minor, a.currency)), Some((1340, Some(840))));
     assert_eq!(tap.transmitted_at().map(|at| (at.month, at.day, at.hour)), Some((1, 31, 12)));
     let declined: Vec<_> = read("mastercard-0110-declined").additional_amounts().collect();
     assert_eq!(declined.len(), 1);

@@ -332,10 +332,9 @@ pub(super) fn ask_body(
     out
 }
 
-/// DE10: the first digit says how many of the seven after it are decimals.
+/// DE10 as a decimal.
 fn conversion_rate(message: &Message) -> Option<String> {
-    let digits = message.digits(10)?;
-    let scale = u32::try_from(digits / 10_000_000).ok()?;
-    let mantissa = i128::from(digits % 10_000_000);
-    (mantissa > 0).then(|| Decimal::from_i128_with_scale(mantissa, scale).normalize().to_string())
+    let rate = message.rate(10)?;
+    let decimal = Decimal::from_i128_with_scale(i128::from(rate.mantissa), u32::from(rate.decimals));
+    Some(decimal.normalize().to_string())
 }

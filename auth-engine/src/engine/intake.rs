@@ -1,6 +1,6 @@
 //! Messages to the ledger's words: what a 01xx, 02xx, 04xx says, checked for what rule 1 demands.
 
-use iso_codec::{Message, Mti};
+use iso_codec::{Message, Mti, Original};
 use ledger_core::book::{AdviceRequest, ReversalRequest, TapRequest, TapType};
 use ledger_core::event::tap::{OriginalData, RepeatKey, Trace, TraceId};
 use ledger_core::event::words::{Class, Kind};
@@ -70,7 +70,7 @@ pub fn common(message: &Message, keyring: &Keyring) -> Result<Common, Missing> {
         transmitted,
         acquirer: message.digits(32).unwrap_or(0),
         forwarder: message.digits(33).unwrap_or(0),
-        reference: reference(message),
+        reference: message.network_reference().unwrap_or_default(),
         settlement: number(message, 15).and_then(|n| u16::try_from(n).ok()).unwrap_or(0),
     };
     let fingerprint = keyring.fingerprint(pan.as_digits());
@@ -82,20 +82,9 @@ fn number(message: &Message, element: u8) -> Option<u32> {
     message.digits(element).and_then(|n| u32::try_from(n).ok())
 }
 
-/// First nine characters of DE63, blank-filled.
-fn reference(message: &Message) -> [u8; 9] {
-    let mut buffer = [0u8; 64];
-    let mut out = [0u8; 9];
-    if let Some(text) = message.text(63, &mut buffer) {
-        out = [b' '; 9];
-        out.iter_mut().zip(text).for_each(|(o, t)| *o = *t);
-    }
-    out
-}
-
-/// The key of contracts 2.5, in one keyed hash of one short text: numbers as numbers with their count of digits, so
-/// that links of different encodings agree, and as a rule it fits the hash's single block. Absent elements are part
-/// of it: what is there is preceded by its length plus one, what is not by zero.
+/// The key of contracts 2.5, in one keyed hash of one short text: numbers as numbers, so that links of different
+/// encodings agree, and as a rule it fits the hash's single block. Absent elements are part of it: what is there is
+/// preceded by its length plus one, what is not by zero.
 fn repeat_key(message: &Message, keyring: &Keyring, fingerprint: &[u8; 16], trace: &Trace) -> RepeatKey {
     let mut text = KeyText::default();
     text.put(&message.mti().without_repeat().0.to_be_bytes());
@@ -104,20 +93,30 @@ fn repeat_key(message: &Message, keyring: &Keyring, fingerprint: &[u8; 16], trac
     text.put(&trace.stan.to_le_bytes());
     let mut buffer = [0u8; 64];
     for element in [32, 33] {
-        match (message.raw(element).map(<[u8]>::len), message.digits(element)) {
-            (Some(count), Some(number)) => {
-                text.count(count);
+        match message.digits(element) {
+            Some(number) => {
+                // Without leading zeros, as in contracts 2.6: packing puts one before an odd number of digits.
+                text.count(number.checked_ilog10().map_or(1, |ten| ten as usize + 1));
                 text.put(&number.to_le_bytes());
             }
-            (Some(_), None) => text.text(message.text(element, &mut buffer)),
-            (None, _) => text.text(None),
+            None => text.text(message.text(element, &mut buffer)),
         }
     }
-    text.text(message.text(63, &mut buffer));
+    match message.text(63, &mut buffer) {
+        None if message.has(63) => text.put(&long_reference(message, keyring)),
+        short => text.text(short),
+    }
     let mut key = [0u8; 16];
     key.iter_mut().zip(keyring.keyed_hash(text.bytes())).for_each(|(to, from)| *to = from);
     let content = RepeatKey::content_of([3, 4, 49].map(|element| message.digits(element).unwrap_or(u64::MAX)));
     RepeatKey { key, content }
+}
+
+/// A DE63 longer than any network's, in place of its characters: some specs give it room for 999.
+#[cold]
+fn long_reference(message: &Message, keyring: &Keyring) -> [u8; 32] {
+    let mut buffer = [0u8; 1000];
+    keyring.keyed_hash(message.text_start(63, &mut buffer).unwrap_or_default())
 }
 
 /// What a repeat is known by, before it is hashed. Two numbers of 7, three lengths, and DE63 of at most 50.
@@ -159,16 +158,9 @@ impl KeyText {
     }
 }
 
-/// DE48 SE63: nine characters of the original's DE63, then its DE15.
+/// DE48 SE63, in the ledger's words.
 fn trace_id(message: &Message) -> Option<TraceId> {
-    let mut buffer = [0u8; 128];
-    let text = message.sub_text(48, "63", &mut buffer)?;
-    let reference: [u8; 9] = text.get(..9)?.try_into().ok()?;
-    if reference.iter().all(|b| *b == b' ' || *b == b'0') {
-        return None;
-    }
-    let settlement = text.get(9..13).and_then(ascii_number).and_then(|n| u16::try_from(n).ok()).unwrap_or(0);
-    Some(TraceId { reference, settlement })
+    message.trace_link().map(|link| TraceId { reference: link.reference, settlement: link.settlement })
 }
 
 fn ascii_number(text: &[u8]) -> Option<u64> {
@@ -178,20 +170,8 @@ fn ascii_number(text: &[u8]) -> Option<u64> {
     text.iter().try_fold(0u64, |n, b| b.is_ascii_digit().then(|| n * 10 + u64::from(b - b'0')))
 }
 
-/// One digit of DE61 by the name of its position.
-fn pos_digit(message: &Message, name: &str) -> Option<u8> {
-    let mut buffer = [0u8; 8];
-    message.part(61, name, &mut buffer).and_then(|t| t.first().copied())
-}
-
-/// True when DE48 SE61 says that the terminal takes partial approvals.
-pub fn partial_supported(message: &Message) -> bool {
-    let mut buffer = [0u8; 128];
-    message.sub_text(48, "61", &mut buffer).and_then(|t| t.first().copied()) == Some(b'1')
-}
-
 fn tap_type(message: &Message) -> TapType {
-    let status = pos_digit(message, "status");
+    let status = message.pos_digit("status");
     if status == Some(b'8') {
         return TapType::AccountStatus;
     }
@@ -231,7 +211,7 @@ pub fn tap(message: &Message, class: Class, common: &Common) -> TapRequest {
         billed,
         trace: common.trace,
         original: common.original,
-        partial_supported: partial_supported(message),
+        partial_supported: message.takes_partial(),
     }
 }
 
@@ -276,36 +256,130 @@ fn approval_code(message: &Message) -> Option<u32> {
     ascii_number(text).and_then(|n| u32::try_from(n).ok()).filter(|n| *n != 0)
 }
 
-/// DE90: MTI 4, DE11 6, DE7 10, DE32 11, DE33 11. Of the MTI only 01 or 02 counts.
+/// DE90 in the ledger's words. Of the MTI only 01 or 02 counts.
 fn original_data(message: &Message) -> Option<OriginalData> {
-    let mut buffer = [0u8; 64];
-    let text = message.text(90, &mut buffer)?;
-    let part = |from: usize, len: usize| text.get(from..from + len).and_then(ascii_number);
-    let financial = match text.get(..2)? {
-        b"01" => false,
-        b"02" => true,
+    let original = message.original()?;
+    let financial = match original.mti.0 >> 8 {
+        0x01 => false,
+        0x02 => true,
         _ => return None,
     };
-    let stan = u32::try_from(part(4, 6)?).ok()?;
-    let transmitted = u32::try_from(part(10, 10)?).ok()?;
-    if stan == 0 && transmitted == 0 {
+    let transmitted = u32::try_from(original.transmitted).ok()?;
+    if original.stan == 0 && transmitted == 0 {
         return None;
     }
-    Some(OriginalData { financial, stan, transmitted, acquirer: part(20, 11)?, forwarder: part(31, 11)? })
+    let Original { stan, acquirer, forwarder, .. } = original;
+    Some(OriginalData { financial, stan, transmitted, acquirer, forwarder })
 }
 
 /// DE95's transaction and billing amounts; absent or zero is none.
 fn replacement(message: &Message) -> (Option<i64>, Option<i64>) {
-    let mut buffer = [0u8; 64];
-    let Some(text) = message.text(95, &mut buffer) else { return (None, None) };
-    let part = |from: usize| {
-        let number = text.get(from..from + 12).and_then(ascii_number)?;
-        i64::try_from(number).ok().filter(|n| *n > 0)
-    };
-    (part(0), part(24))
+    let signed = |amount: Option<u64>| amount.and_then(|amount| i64::try_from(amount).ok());
+    message.replacement().map_or((None, None), |stays| (signed(stays.transaction), signed(stays.billing)))
 }
 
 /// DE38 as it came, zero when there is none: an advice's own.
 pub fn sent_approval_code(message: &Message) -> u32 {
     approval_code(message).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use iso_codec::{Draft, Spec, decode};
+    use ledger_core::keys::MasterKey;
+    use std::sync::Arc;
+
+    /// Packed digits whose length counts bytes: how many of them there were is not told.
+    const PACKED: &str = r#"
+        name = "packed-by-bytes"
+        charset = "ascii"
+        bitmap = "binary"
+        numeric = "bcd"
+        prefix = "bcd"
+        count = "bytes"
+        [fields]
+        2 = { name = "PAN", kind = "n", length = "..18" }
+        3 = { name = "code", kind = "n", length = 6 }
+        4 = { name = "amount", kind = "n", length = 12 }
+        7 = { name = "transmitted", kind = "n", length = 10 }
+        11 = { name = "STAN", kind = "n", length = 6 }
+        32 = { name = "acquirer", kind = "n", length = "..12" }
+        33 = { name = "forwarder", kind = "n", length = "..12" }
+        49 = { name = "currency", kind = "n", length = 3 }
+        63 = { name = "network", kind = "ans", length = "....999" }
+    "#;
+
+    fn specs() -> Vec<Arc<Spec>> {
+        let known = ["mastercard", "iso1987-ascii", "iso1987-binary"].map(|name| Spec::embedded(name).expect(name));
+        let packed = Arc::new(Spec::from_toml(PACKED).expect("a spec that does not contradict itself"));
+        known.into_iter().chain([packed]).collect()
+    }
+
+    fn repeat(spec: &Arc<Spec>, changes: &[(u8, Option<&str>)]) -> RepeatKey {
+        let mut draft = Draft::new(Mti(0x0100));
+        let usual = [(2, "5351101200004242"), (3, "0"), (4, "600"), (7, "0131120000"), (11, "42"), (49, "978")];
+        for (n, text) in usual.into_iter().chain([(32, "12345"), (33, "200200"), (63, "MCC123456")]) {
+            draft.set_text(n, text);
+        }
+        for (n, text) in changes {
+            match text {
+                Some(text) => draft.set_text(*n, *text),
+                None => {
+                    draft.remove(*n);
+                    &mut draft
+                }
+            };
+        }
+        let message = decode(spec, draft.encode(spec).expect("it fits the spec")).expect("it decodes");
+        let keyring = Keyring::create(&MasterKey::from_bytes([1; 32]), &[7; 64]);
+        common(&message, &keyring).expect("all that rule 1 wants").repeat
+    }
+
+    #[test]
+    fn a_repeat_is_the_same_on_links_of_every_encoding() {
+        let specs = specs();
+        let first = repeat(&specs[0], &[]);
+        for spec in &specs {
+            // An odd number of digits, packed with a zero before them; and zeros that somebody put there himself.
+            for acquirer in ["12345", "012345", "00000012345"] {
+                assert_eq!(repeat(spec, &[(32, Some(acquirer))]), first, "{} {acquirer}", spec.name());
+            }
+            assert_eq!(repeat(spec, &[(33, Some("0200200"))]), first, "{}", spec.name());
+        }
+    }
+
+    #[test]
+    fn every_element_of_the_key_tells_messages_apart_and_so_does_its_absence() {
+        for spec in specs() {
+            let mut seen = vec![repeat(&spec, &[]).key];
+            let others: [(u8, Option<&str>); 9] = [
+                (7, Some("0131120001")),
+                (11, Some("43")),
+                (32, None),
+                (32, Some("0")),
+                (32, Some("123450")),
+                (33, None),
+                (33, Some("12345")),
+                (63, None),
+                (63, Some("MCC123457")),
+            ];
+            for change in others {
+                let key = repeat(&spec, &[change]).key;
+                assert!(!seen.contains(&key), "{} {change:?}", spec.name());
+                seen.push(key);
+            }
+            assert_eq!(repeat(&spec, &[(4, Some("601"))]).key, seen[0], "{}: the amount is content", spec.name());
+            assert_ne!(repeat(&spec, &[(4, Some("601"))]), repeat(&spec, &[]), "{}", spec.name());
+        }
+    }
+
+    #[test]
+    fn a_long_de63_is_part_of_the_key_too() {
+        for spec in specs().into_iter().filter(|spec| spec.name() != "mastercard") {
+            let (one, other) = ("A".repeat(999), format!("{}B", "A".repeat(998)));
+            let keys = [None, Some(one.as_str()), Some(other.as_str())].map(|text| repeat(&spec, &[(63, text)]).key);
+            assert!(keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2], "{}", spec.name());
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! What a message says about merchant, terminal and network, in the words of the contract. Pure: independent of the
 //! store, and used by the partner ask as well. Must never let a PAN, a track or a PIN into what it returns.
 
-use iso_codec::Message;
+use iso_codec::{Message, TransmittedAt};
 use ledger_core::time::Timestamp;
 
 use super::docs::{MerchantDoc, NetworkDoc, PosDoc};
@@ -38,34 +38,31 @@ fn location(msg: &Message) -> (Option<String>, Option<String>, Option<String>) {
 }
 
 fn pos(msg: &Message) -> PosDoc {
-    let entry = msg.string(22);
-    let mode = entry.as_deref().map(entry_mode);
+    let mode = msg.has(22).then(|| msg.entry_mode().map_or("unknown", |mode| entry_mode(mode.pan)));
     let remote = matches!(mode, Some("ecommerce" | "credential_on_file" | "manual" | "unknown") | None);
     // DE61: 0 says present; anything else a way of being absent.
-    let present = |name| part(msg, 61, name).and_then(|digit| digit.chars().next()).map(|digit| digit == '0');
-    let mut buf = [0u8; LONGEST];
-    let conditions = msg.sub_text(48, "61", &mut buf);
+    let present = |name| msg.pos_digit(name).map(|digit| digit == b'0');
     PosDoc {
         entry_mode: mode.map(str::to_owned),
         // The third digit of DE22 tells what the terminal could do; that a PIN came tells what it did.
         pin_entered: msg.has(52),
         card_present: present("card_presence").unwrap_or(!remote),
         cardholder_present: present("cardholder_presence").unwrap_or(!remote),
-        partial_approval_supported: conditions.and_then(|digits| digits.first()) == Some(&b'1'),
+        partial_approval_supported: msg.takes_partial(),
     }
 }
 
 /// The word for the first two digits of DE22.
-fn entry_mode(digits: &str) -> &'static str {
-    match digits.get(..2) {
-        Some("01") => "manual",
-        Some("02" | "90") => "magnetic_stripe",
-        Some("05") => "chip",
-        Some("07") => "contactless_chip",
-        Some("91") => "contactless_stripe",
-        Some("10") => "credential_on_file",
-        Some("81") => "ecommerce",
-        Some("79" | "80") => "fallback",
+fn entry_mode(pan: u8) -> &'static str {
+    match pan {
+        1 => "manual",
+        2 | 90 => "magnetic_stripe",
+        5 => "chip",
+        7 => "contactless_chip",
+        91 => "contactless_stripe",
+        10 => "credential_on_file",
+        81 => "ecommerce",
+        79 | 80 => "fallback",
         _ => "unknown",
     }
 }
@@ -79,16 +76,19 @@ fn network(msg: &Message, now: Timestamp) -> NetworkDoc {
         retrieval_reference: told(msg.string(37)),
         reference: told(msg.string(63)),
         trace_id: told(trace),
-        transmitted_at: msg.digits(7).and_then(|mmddhhmmss| transmitted_at(mmddhhmmss, now)).map(Timestamp::rfc3339),
+        transmitted_at: msg.transmitted_at().and_then(|at| resolved(at, now)).map(Timestamp::rfc3339),
     }
 }
 
-/// DE7 as a moment: of the years around `now`, the one that brings it nearest.
-pub fn transmitted_at(mmddhhmmss: u64, now: Timestamp) -> Option<Timestamp> {
-    let two = |power: u32| i8::try_from(mmddhhmmss / 10u64.pow(power) % 100).ok();
-    let (month, day, hour, minute, second) = (two(8)?, two(6)?, two(4)?, two(2)?, two(0)?);
+/// DE7 as a moment: of the years around `now`, the one that brings it nearest. 29 February is looked for as far as a
+/// leap year can be, eight years around a century that has none.
+pub fn resolved(at: TransmittedAt, now: Timestamp) -> Option<Timestamp> {
+    let small = |value: u8| i8::try_from(value).ok();
+    let (month, day) = (small(at.month)?, small(at.day)?);
+    let (hour, minute, second) = (small(at.hour)?, small(at.minute)?, small(at.second)?);
     let year = jiff::Timestamp::from_microsecond(now.0).ok()?.to_zoned(jiff::tz::TimeZone::UTC).year();
-    (-1..=1)
+    let reach = if (month, day) == (2, 29) { 8 } else { 1 };
+    (-reach..=reach)
         .filter_map(|shift| {
             let civil =
                 jiff::civil::DateTime::new(year.checked_add(shift)?, month, day, hour, minute, second, 0).ok()?;
