@@ -6,6 +6,7 @@
 pub mod compare;
 pub mod dump;
 pub mod guess;
+pub mod lines;
 pub mod packets;
 pub mod redact;
 pub mod streams;

@@ -3,6 +3,7 @@
 
 use super::spec::load_spec;
 use super::{EXIT_NO, Failure, Outcome};
+use crate::capture::lines::{self, Line, NotLines};
 use crate::capture::{Rest, cut, dump, packets, streams};
 use bytes::Bytes;
 use iso_codec::{DecodeError, DescribeOptions, Described, Framing, Message, Spec, Width, describe};
@@ -286,7 +287,7 @@ pub(super) fn frames(
 ) -> Result<Vec<Bytes>, Failure> {
     let mut pieces = match format {
         Format::Raw => vec![input],
-        Format::Hex => hex_lines(name, &input)?,
+        Format::Hex => hex_lines(name, &input)?.into_iter().map(|line| line.bytes).collect(),
         Format::Pcap => {
             let found = packets::read(&input).map_err(|error| Failure::no(format!("{name}: {error}")))?;
             let runs = streams::runs(&found, &input);
@@ -318,37 +319,12 @@ pub(super) fn frames(
     Ok(pieces.into_iter().map(Bytes::from).collect())
 }
 
-/// The bytes of each line of hexadecimal text.
-pub(super) fn hex_lines(name: &str, input: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
-    let mut lines = Vec::new();
-    for (at, line) in input.split(|byte| *byte == b'\n').enumerate() {
-        if line.trim_ascii_start().starts_with(b"#") {
-            continue;
-        }
-        let mut bytes = Vec::with_capacity(line.len() / 2);
-        let mut high = None;
-        for (column, ch) in line.iter().enumerate().filter(|(_, ch)| !ch.is_ascii_whitespace()) {
-            let Some(digit) = char::from(*ch).to_digit(16).and_then(|digit| u8::try_from(digit).ok()) else {
-                return Err(Failure::no(format!(
-                    "{name}, line {}, column {}: not hexadecimal; use --format raw for bytes",
-                    at + 1,
-                    column + 1
-                )));
-            };
-            match high.take() {
-                Some(high) => bytes.push(high << 4 | digit),
-                None => high = Some(digit),
-            }
-        }
-        if high.is_some() {
-            return Err(Failure::no(format!(
-                "{name}, line {}: an odd number of hexadecimal digits; two make a byte",
-                at + 1
-            )));
-        }
-        lines.push(bytes);
-    }
-    Ok(lines)
+/// The lines of hexadecimal text; see [`lines`].
+pub(super) fn hex_lines<'a>(name: &str, input: &'a [u8]) -> Result<Vec<Line<'a>>, Failure> {
+    lines::read(input).map_err(|error| match error {
+        NotLines::Digit { .. } => Failure::no(format!("{name}, {error}; use --format raw for bytes")),
+        NotLines::Odd { .. } => Failure::no(format!("{name}, {error}")),
+    })
 }
 
 fn unframe(name: &str, framing: Framing, stream: &Bytes) -> Result<Vec<Bytes>, Failure> {

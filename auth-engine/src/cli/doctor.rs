@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use iso_codec::Spec;
 
-use super::decode::{hex_lines, read_input};
+use super::decode::read_input;
 use super::spec::load_spec;
 use super::{EXIT_NO, Failure, Outcome};
 use crate::capture::guess::{Guess, rank};
-use crate::capture::{packets, streams};
+use crate::capture::{lines, packets, streams};
 
 /// Most bytes that are taken from a live connection.
 const ENOUGH: usize = 64 * 1024;
@@ -117,9 +117,9 @@ fn sample(file: &str, port: Option<u16>) -> Result<(String, Vec<Bytes>), Failure
         let of_port = runs.filter(|run| port.is_none_or(|port| run.from.port() == port || run.to.port() == port));
         return Ok((name, of_port.map(|run| run.bytes).collect()));
     }
-    if input.iter().all(|byte| byte.is_ascii_hexdigit() || byte.is_ascii_whitespace()) {
-        let lines = hex_lines(&name, &input)?;
-        return Ok((name, lines.into_iter().filter(|line| !line.is_empty()).map(Bytes::from).collect()));
+    if let Ok(lines) = lines::read(&input) {
+        let bytes = lines.into_iter().map(|line| line.bytes).filter(|bytes| !bytes.is_empty());
+        return Ok((name, bytes.map(Bytes::from).collect()));
     }
     Ok((name, vec![Bytes::from(input)]))
 }

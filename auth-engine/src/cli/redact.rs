@@ -52,10 +52,14 @@ pub fn run(args: Args) -> Outcome {
         }
         super::decode::Format::Raw => whole(&redactor, &spec, framing, input, &mut told),
         super::decode::Format::Hex => {
-            let lines = hex_lines(&name, &input)?.into_iter().filter(|line| !line.is_empty());
+            let lines = hex_lines(&name, &input)?.into_iter().filter(|line| !line.bytes.is_empty());
             let mut text = String::new();
             for line in lines {
-                let bytes = whole(&redactor, &spec, framing, line, &mut told);
+                if !line.mark.is_empty() {
+                    text.push_str(line.mark);
+                    text.push(' ');
+                }
+                let bytes = whole(&redactor, &spec, framing, line.bytes, &mut told);
                 bytes.iter().for_each(|byte| text.push_str(&format!("{byte:02X}")));
                 text.push('\n');
             }

@@ -1,6 +1,7 @@
 //! `simulate network` against a real engine: the repo's scenarios, a recorded capture played again, what fails, what does
 //! not read.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use etherparse::PacketBuilder;
@@ -12,13 +13,19 @@ fn scenarios() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/scenarios");
     let mut all: Vec<PathBuf> =
         std::fs::read_dir(folder).expect("scenarios").map(|entry| entry.expect("readable").path()).collect();
+    all.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
     all.sort();
     all
 }
 
 /// Plays files against an engine: exit code, stdout, stderr.
 fn play(engine: &Engine, files: &[&Path], more: &[&str]) -> (Option<i32>, String, String) {
-    let (link, rest) = (engine.link(0).to_string(), engine.rest().to_string());
+    play_on(engine, engine.link(0), files, more)
+}
+
+/// The same on another address.
+fn play_on(engine: &Engine, link: SocketAddr, files: &[&Path], more: &[&str]) -> (Option<i32>, String, String) {
+    let (link, rest) = (link.to_string(), engine.rest().to_string());
     let key = engine.data().join("operator.key");
     let mut arguments = vec!["simulate", "network"];
     arguments.extend(files.iter().map(|file| file.to_str().expect("a plain path")));
@@ -56,6 +63,56 @@ fn the_scenarios_of_the_repo_hold_and_can_be_played_again() {
     let failures: Vec<&str> = stdout.lines().filter(|line| line.contains(": DE")).collect();
     assert_eq!(failures.len(), 2, "the tap and its repeat: {stdout}");
     assert!(failures.iter().all(|line| line.ends_with("DE39: expected \"00\", got \"05\"")), "{failures:?}");
+}
+
+#[test]
+fn a_network_that_the_engine_connects_to_is_played_too() {
+    let at = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address");
+    let dialled = format!("connect = \"{at}\"\nsign_on = true\necho_interval = \"1s\"\n");
+    let engine = Engine::start(Setup { links: vec![dialled], ..Setup::default() });
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/scenarios/dialled/network.toml");
+    let (code, stdout, stderr) = play_on(&engine, at, &[&file], &[]);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    engine.kill();
+}
+
+#[test]
+fn a_recording_is_made_shareable_and_still_reads() {
+    let engine = Engine::start(Setup::default());
+    let folder = tempfile::tempdir().expect("a folder");
+    let (recorded, shared) = (folder.path().join("day.hex"), folder.path().join("shared.hex"));
+    let plain = |path: &Path| path.to_str().expect("a plain path").to_owned();
+    let taps = scenarios().into_iter().find(|file| file.ends_with("taps.toml")).expect("taps.toml");
+    let (code, stdout, stderr) = play(&engine, &[&taps], &["--record", &plain(&recorded)]);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    let ended = Process::start(&["redact", &plain(&recorded), "--output", &plain(&shared)]).end();
+    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
+    let text = |path: &Path| std::fs::read_to_string(path).expect("a capture");
+    let lines = |text: &str| {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines
+            .map(|line| line.split_once(' ').map(|(mark, hex)| (mark.to_owned(), hex.to_owned())).expect("a mark"))
+            .collect::<Vec<_>>()
+    };
+    let (before, after) = (lines(&text(&recorded)), lines(&text(&shared)));
+    assert_eq!(before.len(), after.len());
+    // DE2 in EBCDIC: every card of this suite begins with this BIN.
+    let bin: String = "53511012".bytes().map(|digit| format!("F{}", digit - b'0')).collect();
+    let (mut cards, mut changed) = (0, 0);
+    for ((mark, clear), (same_mark, shareable)) in before.iter().zip(&after) {
+        assert_eq!((mark, clear.len()), (same_mark, shareable.len()));
+        cards += usize::from(clear.contains(&bin));
+        changed += usize::from(clear != shareable);
+    }
+    assert!(cards > 40 && changed >= cards, "{cards} with a card, {changed} changed");
+    // Which way each went is still known: it can be played, and what it says reads.
+    let ended = Process::start(&["decode", "--json", &plain(&shared)]).end();
+    assert_eq!(ended.code(), Some(0), "{}{}", ended.stdout, ended.stderr);
+    let (_, stdout, stderr) = play(&engine, &[&shared], &["--json"]);
+    let told: serde_json::Value = serde_json::from_str(&stdout).unwrap_or_else(|_| panic!("{stdout}{stderr}"));
+    let steps = told["scenarios"][0]["steps"].as_array().expect("steps");
+    assert_eq!(steps.len(), before.iter().filter(|(mark, _)| mark.starts_with('>')).count());
+    engine.stop();
 }
 
 /// A pcap file of frames between a network's port and 8583, none of the connections' beginnings in it.

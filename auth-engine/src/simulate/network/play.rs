@@ -12,10 +12,11 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 
 use super::compare::{compare, same_exchange};
-use super::record::{Direction, Recorder};
+use super::record::Recorder;
 use super::scenario::{Act, Expect, Scenario, Step, Template, Value};
 use super::wire::{Got, Wire};
 use super::words::{Card, Kept, Moment, Words};
+use crate::capture::lines::Direction;
 
 /// The most failures of a step that are told one by one.
 const TOLD: usize = 5;

@@ -13,22 +13,16 @@ use bytes::Bytes;
 use iso_codec::{Message, decode};
 
 use super::compare::same_exchange;
-use super::scenario::{Act, Check, Expect, Fault, Link, Scenario, Step, Unreadable, bytes_of};
+use super::scenario::{Act, Check, Expect, Fault, Link, Scenario, Step, Unreadable};
+use crate::capture::lines::{self, Direction, NotLines};
 use crate::capture::{self, packets, streams};
 
 /// How long a reply of a replayed capture is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// What a capture looks like.
+const FORM: &str = "a line begins with `>` (network) or `<` (engine), then hexadecimal";
 /// The most lines of a capture that are read.
 const MOST_LINES: usize = 1_000_000;
-
-/// Which way a message went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// From the network to the engine.
-    Out,
-    /// From the engine to the network.
-    In,
-}
 
 /// Writes a capture, or nothing.
 #[derive(Default)]
@@ -107,33 +101,33 @@ pub fn replayed(file: &[u8], name: &str, link: Link) -> Result<Scenario, Unreada
     Ok(Scenario { name: name.to_owned(), title, links: vec![link], setup: None, vars: BTreeMap::new(), steps })
 }
 
+fn unreadable(error: NotLines) -> Unreadable {
+    match error {
+        NotLines::Digit { line, column } => Unreadable { line, reason: format!("{FORM}; column {column} is not") },
+        NotLines::Odd { line } => {
+            Unreadable { line, reason: "an odd number of hexadecimal digits; two make a byte".to_owned() }
+        }
+    }
+}
+
 fn of_text(file: &[u8], link: &Link) -> Result<Vec<Line>, Unreadable> {
-    let text = std::str::from_utf8(file)
-        .map_err(|_| Unreadable { line: 0, reason: "neither text nor a capture of packets".to_owned() })?;
-    let mut lines: Vec<Line> = Vec::new();
-    for (number, line) in (1..).zip(text.lines()) {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
+    let mut read: Vec<Line> = Vec::new();
+    for line in lines::read(file).map_err(unreadable)? {
+        if line.bytes.is_empty() && line.mark.is_empty() {
             continue;
         }
-        let refuse = |reason: String| Unreadable { line: number, reason };
-        let (direction, rest) = match (line.strip_prefix('>'), line.strip_prefix('<')) {
-            (Some(rest), _) => (Direction::Out, rest),
-            (_, Some(rest)) => (Direction::In, rest),
-            _ => return Err(refuse("a line begins with `>` (network) or `<` (engine), then hexadecimal".to_owned())),
-        };
-        let hex = match rest.trim_start().strip_prefix('[') {
-            Some(named) => named.split_once(']').map_or("", |(_, hex)| hex),
-            None => rest,
-        };
-        let bytes = Bytes::from(bytes_of(hex).map_err(refuse)?);
-        if bytes.is_empty() || lines.len() == MOST_LINES {
+        let refuse = |reason: String| Unreadable { line: line.number, reason };
+        let direction = line
+            .direction
+            .ok_or_else(|| refuse("a line begins with `>` (network) or `<` (engine), then hexadecimal".to_owned()))?;
+        if line.bytes.is_empty() || read.len() == MOST_LINES {
             return Err(refuse(format!("a message of no bytes, or more than {MOST_LINES} messages")));
         }
+        let bytes = Bytes::from(line.bytes);
         let message = decode(&link.spec, bytes.clone()).ok();
-        lines.push((direction, bytes, message));
+        read.push((direction, bytes, message));
     }
-    Ok(lines)
+    Ok(read)
 }
 
 /// Messages of a packet capture in the order of their packets. The engine is whom the first connection was opened to or,
