@@ -1,10 +1,12 @@
 //! `decode` of captures, `diff`, `redact` and `doctor` as a user meets them: the real binary and capture files.
 
-use std::io::Write;
+mod cli_support;
+
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
 
 use etherparse::PacketBuilder;
+
+use cli_support::{run, text};
 
 const PAN: &str = "5351101200004242";
 const PAN_EBCDIC: &str = "F5F3F5F1F1F0F1F2F0F0F0F0F4F2F4F2";
@@ -47,23 +49,6 @@ fn pcap(segments: &[(u32, &[u8], bool)]) -> Vec<u8> {
         file.extend_from_slice(&packet);
     }
     file
-}
-
-fn run(args: &[&str], input: &[u8]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_auth-engine"))
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary runs");
-    // A command that refuses its arguments closes the pipe unread.
-    let _ = child.stdin.take().expect("a pipe").write_all(input);
-    child.wait_with_output().expect("it ends")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
 }
 
 /// One frame in two segments, the first of them sent twice, in the wrong order; the reply; a packet nobody can read.

@@ -1,8 +1,11 @@
 //! `decode`, `encode` and `spec` as a user meets them: the real binary, files and pipes.
 
-use std::io::Write;
+mod cli_support;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
+
+use cli_support::{run, text};
 
 fn fixtures() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/messages");
@@ -22,21 +25,8 @@ fn message(fixture: &str) -> &str {
     fixture.lines().find(|line| !line.starts_with('#')).expect("a message")
 }
 
-fn run(args: &[&str], input: &[u8]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_auth-engine"))
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary runs");
-    // A command that refuses its arguments closes the pipe unread.
-    let _ = child.stdin.take().expect("a pipe").write_all(input);
-    child.wait_with_output().expect("it ends")
-}
-
 fn out(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+    text(&output.stdout)
 }
 
 /// The one line on stderr of a command that failed with `code`.

@@ -1,24 +1,19 @@
 //! `spec import` and `spec export` as a user meets them: the fixtures in `fixtures/specs/foreign` use every axis of each
 //! form, go in, come out, and go in again.
 
+mod cli_support;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+
+use cli_support::{run, text};
 
 fn foreign(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/specs/foreign").join(name)
 }
 
-fn run(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_auth-engine")).args(args).output().expect("the binary runs")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
-}
-
 /// The imported spec's text and its report, line by line.
 fn import(file: &Path) -> (String, Vec<String>) {
-    let output = run(&["spec", "import", file.to_str().expect("a plain path"), "--name", "foreign"]);
+    let output = run(&["spec", "import", file.to_str().expect("a plain path"), "--name", "foreign"], b"");
     let report: Vec<String> = text(&output.stderr).lines().map(str::to_owned).collect();
     let expected = if report.is_empty() { 0 } else { 1 };
     assert_eq!(output.status.code(), Some(expected), "{report:?}");
@@ -34,18 +29,10 @@ fn there_and_back(name: &str, form: &str, extension: &str) -> (Vec<String>, Vec<
     let report = folder.path().join("lost.txt");
     std::fs::write(&own, &first).expect("written");
     let path = |path: &PathBuf| path.to_str().expect("a plain path").to_owned();
-    let output = run(&[
-        "spec",
-        "export",
-        &path(&own),
-        "--to",
-        form,
-        "-o",
-        &path(&back),
-        "--report",
-        &path(&report),
-        "--allow-loss",
-    ]);
+    let output = run(
+        &["spec", "export", &path(&own), "--to", form, "-o", &path(&back), "--report", &path(&report), "--allow-loss"],
+        b"",
+    );
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let lost_out = std::fs::read_to_string(&report).expect("a report").lines().map(str::to_owned).collect();
     let (second, _) = import(&back);
@@ -147,12 +134,12 @@ fn an_iso8583_rs_spec_comes_in() {
 
 #[test]
 fn what_our_specs_say_and_others_cannot_is_reported() {
-    let output = run(&["spec", "export", "mastercard", "--to", "jpos"]);
+    let output = run(&["spec", "export", "mastercard", "--to", "jpos"], b"");
     assert_eq!(output.status.code(), Some(1));
     let report = text(&output.stderr);
     assert!(report.contains(": DE2: encoding \"ebcdic-cp500\" cannot be carried"), "{report}");
     assert!(text(&output.stdout).contains("<isofield id=\"4\" length=\"12\""));
-    let allowed = run(&["spec", "export", "iso1987-ascii", "--to", "moov", "--allow-loss"]);
+    let allowed = run(&["spec", "export", "iso1987-ascii", "--to", "moov", "--allow-loss"], b"");
     assert_eq!(allowed.status.code(), Some(0), "{}", text(&allowed.stderr));
     serde_json::from_slice::<serde_json::Value>(&allowed.stdout).expect("JSON");
 }
@@ -171,7 +158,7 @@ fn what_does_not_read_is_one_line_with_its_place() {
         ("", "not an iso8583_rs spec"),
     ] {
         std::fs::write(&file, content).expect("written");
-        let output = run(&["spec", "import", name]);
+        let output = run(&["spec", "import", name], b"");
         let line = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{content}: {line}");
         assert!(line.contains(expected) && line.trim_end().lines().count() == 1, "{content}: {line}");
@@ -195,7 +182,7 @@ fn depth_has_an_end() {
     for (name, content) in [("a.json", json(20_000)), ("a.xml", xml(20_000)), ("a.yaml", yaml(20_000))] {
         let file = folder.path().join(name);
         std::fs::write(&file, content).expect("written");
-        let output = run(&["spec", "import", file.to_str().expect("a plain path")]);
+        let output = run(&["spec", "import", file.to_str().expect("a plain path")], b"");
         assert_eq!(output.status.code(), Some(2), "{name}: {:.300}", text(&output.stderr));
     }
 }

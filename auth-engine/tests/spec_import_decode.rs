@@ -1,18 +1,13 @@
 //! Messages made by hand in the layouts of the foreign specs, decoded by what an import made of those, and encoded again.
 
+mod cli_support;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+
+use cli_support::{run, text};
 
 fn foreign(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/specs/foreign").join(name)
-}
-
-fn run(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_auth-engine")).args(args).output().expect("the binary runs")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
 }
 
 /// Imports a spec, decodes the message that was made by hand in its layout, and encodes it again: what was decoded.
@@ -20,13 +15,13 @@ fn by_hand(spec: &str, message: &str) -> serde_json::Value {
     let folder = tempfile::tempdir().expect("a folder");
     let (own, decoded) = (folder.path().join("own.toml"), folder.path().join("decoded.json"));
     let path = |path: &Path| path.to_str().expect("a plain path").to_owned();
-    let imported = run(&["spec", "import", &path(&foreign(spec)), "-o", &path(&own), "--allow-loss"]);
+    let imported = run(&["spec", "import", &path(&foreign(spec)), "-o", &path(&own), "--allow-loss"], b"");
     assert_eq!(imported.status.code(), Some(0), "{}", text(&imported.stderr));
     let hex = foreign(message);
-    let output = run(&["decode", "--clear", "--json", "--spec", &path(&own), &path(&hex)]);
+    let output = run(&["decode", "--clear", "--json", "--spec", &path(&own), &path(&hex)], b"");
     assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
     std::fs::write(&decoded, &output.stdout).expect("written");
-    let again = run(&["encode", "--spec", &path(&own), &path(&decoded)]);
+    let again = run(&["encode", "--spec", &path(&own), &path(&decoded)], b"");
     let before = std::fs::read_to_string(&hex).expect("a message");
     assert_eq!(Some(text(&again.stdout).trim_end()), before.lines().last(), "{}", text(&again.stderr));
     serde_json::from_slice(&output.stdout).expect("JSON")
