@@ -18,9 +18,8 @@ use std::sync::Arc;
     after_help = "Example:\n  auth-engine decode message.hex\n  echo F0F8F0F082200000000000000400000000000000F0F1F3F1F1F2F0F0F0F0F0F0F0F0F0F1F2F7F0 | auth-engine decode --json\n  auth-engine decode --format raw --framing len2be --spec iso1987-ascii capture.bin\n  auth-engine decode --format pcap --port 8583 link.pcap\n\nHex: a message a line (or one message over several), blanks and lines that begin with # are skipped.\nExit code 1 when a message does not decode; what could be read of it is shown."
 )]
 pub struct Args {
-    /// A built-in spec (see `spec list`) or a spec file
-    #[arg(long, value_name = "NAME|FILE", default_value = "mastercard")]
-    spec: String,
+    #[command(flatten)]
+    spec: SpecArg,
     /// How the input is written
     #[arg(long, value_enum, default_value_t = Format::Hex)]
     format: Format,
@@ -49,6 +48,24 @@ pub(super) enum Format {
     Raw,
     /// A capture of packets, pcap or pcapng
     Pcap,
+}
+
+/// The flag that names the spec of the messages.
+#[derive(Debug, clap::Args)]
+pub(super) struct SpecArg {
+    /// A built-in spec (see `spec list`) or a spec file
+    #[arg(long, value_name = "NAME|FILE", default_value = "mastercard")]
+    spec: String,
+}
+
+impl SpecArg {
+    /// The spec asked for.
+    ///
+    /// # Errors
+    /// Exit code 2: there is none, or it contradicts itself.
+    pub(super) fn load(&self) -> Result<Arc<Spec>, Failure> {
+        load_spec(&self.spec)
+    }
 }
 
 /// The flags that say how messages are told apart.
@@ -111,7 +128,7 @@ pub(super) fn read_input(file: Option<&str>) -> Result<(String, Vec<u8>), Failur
 /// # Errors
 /// A [`Failure`] with the exit code and one line.
 pub fn run(args: Args) -> Outcome {
-    let spec = load_spec(&args.spec)?;
+    let spec = args.spec.load()?;
     let (name, input) = read_input(args.file.as_deref())?;
     warn_of_clear(args.clear);
     if args.format == Format::Pcap {

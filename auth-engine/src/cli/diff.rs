@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::decode::{Format, FramingArgs, frames, read_input};
+use super::decode::{Format, FramingArgs, SpecArg, frames, read_input};
 use super::spec::load_spec;
 use super::{EXIT_NO, Failure, Outcome};
 use crate::capture::compare::{Difference, compare};
@@ -13,9 +13,8 @@ use crate::capture::compare::{Difference, compare};
     after_help = "Example:\n  auth-engine diff sent.hex received.hex\n  auth-engine diff --spec iso1987-ascii --spec-b mastercard a.hex b.hex\n\nCompares message by message, element by element, sub-elements by their ids. Exit code 0 when they are equal, 1 when not."
 )]
 pub struct Args {
-    /// A built-in spec (see `spec list`) or a spec file
-    #[arg(long, value_name = "NAME|FILE", default_value = "mastercard")]
-    spec: String,
+    #[command(flatten)]
+    spec: SpecArg,
     /// The spec of the second file, when it is another
     #[arg(long, value_name = "NAME|FILE")]
     spec_b: Option<String>,
@@ -46,7 +45,7 @@ pub fn run(args: Args) -> Outcome {
     if args.a == "-" && args.b == "-" {
         return Err(Failure::usage("both messages come from standard input; name a file for one"));
     }
-    let spec = load_spec(&args.spec)?;
+    let spec = args.spec.load()?;
     let second = args.spec_b.as_deref().map_or_else(|| Ok(std::sync::Arc::clone(&spec)), load_spec)?;
     let messages = |spec, file: &str| -> Result<Vec<iso_codec::Message>, Failure> {
         let (name, input) = read_input(Some(file))?;

@@ -6,8 +6,7 @@ use std::process::ExitCode;
 use bytes::Bytes;
 use iso_codec::Framing;
 
-use super::decode::{FramingArgs, hex_lines, read_input};
-use super::spec::load_spec;
+use super::decode::{FramingArgs, SpecArg, hex_lines, read_input};
 use super::{EXIT_NO, Failure, Outcome};
 use crate::capture::packets;
 use crate::capture::redact::{Redactor, Told};
@@ -18,9 +17,8 @@ use crate::capture::redact::{Redactor, Told};
     after_help = "Example:\n  auth-engine redact --format pcap link.pcap -o share.pcap\n  auth-engine redact messages.hex > share.hex\n\nCard numbers become others with the same first and last digits and a right check digit, equal ones equal; tracks, PINs and\nverification codes are blanked, in sub-elements and chip data too. Lengths and all else stay. What does not decode is\nblanked whole and told; exit code 1 then."
 )]
 pub struct Args {
-    /// A built-in spec (see `spec list`) or a spec file
-    #[arg(long, value_name = "NAME|FILE", default_value = "mastercard")]
-    spec: String,
+    #[command(flatten)]
+    spec: SpecArg,
     /// How the input is written; the output is written the same way
     #[arg(long, value_enum, default_value_t = super::decode::Format::Hex)]
     format: super::decode::Format,
@@ -39,7 +37,7 @@ pub struct Args {
 /// # Errors
 /// A [`Failure`] with the exit code and one line.
 pub fn run(args: Args) -> Outcome {
-    let spec = load_spec(&args.spec)?;
+    let spec = args.spec.load()?;
     let (name, mut input) = read_input(args.file.as_deref())?;
     let redactor = Redactor::new().map_err(|error| Failure::no(format!("no random bytes for the key: {error}")))?;
     let framing = args.framing.framing();

@@ -3,7 +3,7 @@
 
 use super::decode::FramingArgs;
 use super::{Failure, Outcome, dissector};
-use iso_codec::{FieldSpec, Layout, PartLength, Prefix, Secret, Spec, TaggedLayout};
+use iso_codec::{ClassSpec, FieldSpec, Layout, PartLength, Prefix, Secret, Spec, TaggedLayout};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -180,23 +180,22 @@ struct PartLine {
     secret: Option<Secret>,
 }
 
+/// The one letter before the sub-elements.
+fn class_line(class: &ClassSpec) -> PartLine {
+    PartLine { id: class.id.clone(), form: "a1".to_owned(), name: class.name.clone(), secret: None }
+}
+
 fn parts(field: &FieldSpec) -> Vec<PartLine> {
     match &field.layout {
         Layout::Plain => Vec::new(),
         Layout::Tagged(layout) => {
-            let class = layout.class.iter().map(|class| PartLine {
-                id: class.id.clone(),
-                form: "a1".to_owned(),
-                name: class.name.clone(),
-                secret: None,
-            });
             let subs = layout.subs.iter().map(|(tag, sub)| PartLine {
                 id: tag.clone(),
                 form: format!("{}{:.<dots$}{}", sub.kind.letters(), "", most(layout), dots = dots(layout)),
                 name: sub.name.clone(),
                 secret: sub.secret,
             });
-            class.chain(subs).collect()
+            layout.class.iter().map(class_line).chain(subs).collect()
         }
         Layout::Parts(parts) | Layout::Repeat(parts) => parts
             .iter()
@@ -212,19 +211,13 @@ fn parts(field: &FieldSpec) -> Vec<PartLine> {
             })
             .collect(),
         Layout::Tlv(layout) => {
-            let class = layout.class.iter().map(|class| PartLine {
-                id: class.id.clone(),
-                form: "a1".to_owned(),
-                name: class.name.clone(),
-                secret: None,
-            });
             let subs = layout.subs.iter().map(|(tag, sub)| PartLine {
                 id: format!("{tag:02X}"),
                 form: sub.kind.letters().to_owned(),
                 name: sub.name.clone(),
                 secret: sub.secret,
             });
-            class.chain(subs).collect()
+            layout.class.iter().map(class_line).chain(subs).collect()
         }
         Layout::Datasets(known) => known
             .iter()
