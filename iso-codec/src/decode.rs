@@ -61,13 +61,14 @@ pub fn decode(spec: &Arc<Spec>, frame: Bytes) -> Result<Message, DecodeError> {
         walk.read(spec, frame, &mut faults);
     }
     if !faults.is_empty() {
-        outcome = failure(outcome, faults);
+        fail(&mut outcome, faults);
     }
     outcome
 }
 
+/// Puts the faults in place of the message, which becomes their partial one.
 #[cold]
-fn failure(outcome: Result<Message, DecodeError>, faults: Vec<Fault>) -> Result<Message, DecodeError> {
+fn fail(outcome: &mut Result<Message, DecodeError>, faults: Vec<Fault>) {
     // The walk ascends, so the first fault is the lowest element's.
     let first = faults.first().copied().unwrap_or(Fault {
         element: ElementAt::Mti,
@@ -76,9 +77,14 @@ fn failure(outcome: Result<Message, DecodeError>, faults: Vec<Fault>) -> Result<
         got: Got::Unknown,
     });
     let Fault { element, offset, expected, got } = first;
+    let error = DecodeError { element, offset, expected, got, faults, partial: None };
+    let read = std::mem::replace(outcome, Err(error));
     // Without a message type there is no telling what the rest would be.
-    let partial = outcome.ok().filter(|_| element != ElementAt::Mti).map(Box::new);
-    Err(DecodeError { element, offset, expected, got, faults, partial })
+    if let (Err(error), Ok(message)) = (outcome, read)
+        && element != ElementAt::Mti
+    {
+        error.partial = Some(Box::new(message));
+    }
 }
 
 impl Walk {
