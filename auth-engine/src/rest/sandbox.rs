@@ -172,7 +172,13 @@ async fn perform(sidecar: &Sidecar, caller: super::keys::Caller, body: NewTap) -
     let settings = &sidecar.app.settings;
     let named = body.link.as_ref().map(|link| link.0.as_str());
     let link = settings.links.iter().find(|link| named.is_none_or(|name| name == link.name));
-    let link = link.ok_or_else(|| Problem::at(Code::InvalidValue, "/link", "no link has this name"))?;
+    let link = link.ok_or_else(|| {
+        let what = match named {
+            Some(_) => "no link of this name listens without TLS; name one that does, or leave it out",
+            None => "the sandbox's taps come over a link that listens without TLS, and none is configured",
+        };
+        Problem::at(Code::InvalidValue, "/link", what)
+    })?;
     let money = body.amount.0;
     if money.currency.is_crypto() || money.minor > MAX_AMOUNT {
         let what = "a fiat currency with an ISO 4217 number and at most 12 digits is needed";

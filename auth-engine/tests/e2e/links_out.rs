@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use iso_codec::{Draft, Message, Mti};
 
 use crate::support::iso::{framed, network, spec};
-use crate::support::{Engine, Setup, Wire, World, code, de, purchase, until};
+use crate::support::{Engine, Setup, Wire, World, code, de, money, purchase, until};
 
 /// The network's end: a port that the engine is told to connect to.
 struct Network {
@@ -223,5 +223,24 @@ fn a_network_that_never_reads_is_cut_and_connected_again() {
     until("it counted", || (engine.metric("auth_frames_rejected_total", &["slow_reader"]) == 1.0).then_some(()));
     let mut wire = side.accept();
     assert_eq!(code(&wire.ask(&network(1))), "00");
+    engine.stop();
+}
+
+#[test]
+fn the_sandbox_says_which_link_its_taps_need() {
+    let side = Network::new();
+    let engine = Engine::start(side.setup(""));
+    let world = World::on(&engine);
+    let card = world.pool_card();
+    let mut tap = serde_json::json!({"card_id": card.id, "amount": money("1.00", "EUR")});
+    let (path, operator) = ("/v1/sandbox/taps", engine.operator());
+    for (link, says) in [(None, "none is configured"), (Some("net0"), "no link of this name listens without TLS")] {
+        if let Some(link) = link {
+            tap["link"] = link.into();
+        }
+        let answer = engine.call("POST", path, Some(&operator), Some(&tap));
+        answer.refused(400, "invalid_value");
+        assert!(answer.body.to_string().contains(says), "{:?}", answer.body);
+    }
     engine.stop();
 }
