@@ -53,7 +53,28 @@ fn check_readers(message: &Message) {
         let _ = message.part_of(n, 3, "b", &mut buf);
     }
     let _ = (message.pan(), message.tcc(), message.track2_expiry());
+    check_values(message);
     let _ = describe(message, &DescribeOptions::default()).to_text();
+}
+
+/// Elements as values: none is outside of what its type says, and the start of a text is where it starts.
+fn check_values(message: &Message) {
+    let (mut whole, mut start) = ([0u8; 999], [0u8; 9]);
+    for n in 0..=255u8 {
+        if let (Some(whole), Some(start)) = (message.text(n, &mut whole), message.text_start(n, &mut start)) {
+            assert_eq!(whole.get(..start.len()), Some(start));
+        }
+        assert!(message.amount(n).is_none() || matches!(n, 4..=6));
+    }
+    assert!(message.rate(9).into_iter().chain(message.rate(10)).all(|rate| rate.mantissa > 0 && rate.decimals < 10));
+    if let Some(at) = message.transmitted_at() {
+        assert!((1..=12).contains(&at.month) && (1..=31).contains(&at.day));
+        assert!(at.hour < 24 && at.minute < 60 && at.second < 60);
+    }
+    assert!(message.additional_amounts().all(|amount| amount.currency < 1000 && amount.amount < 1_000_000_000_000));
+    assert_eq!(message.network_reference().is_some(), message.has(63) && message.text_start(63, &mut start).is_some());
+    let _ = (message.entry_mode(), message.advice_reason(), message.original(), message.replacement());
+    let _ = (message.trace_link(), message.takes_partial(), message.pos_digit("status"));
 }
 
 fn check_decode(spec: &Arc<Spec>, frame: Bytes) {

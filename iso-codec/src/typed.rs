@@ -164,10 +164,10 @@ impl Message {
         Some(EntryMode { pan: two(text, 0)?, pin: u8::try_from(number(text, 2, 1)?).ok()? })
     }
 
-    /// The amounts of DE54, in wire order, up to the first that is none.
+    /// The amounts of DE54, in wire order, up to the first that is none: it has room for six.
     pub fn additional_amounts(&self) -> impl Iterator<Item = AdditionalAmount> + use<> {
         let mut buf = [0u8; 120];
-        let len = self.text(54, &mut buf).map_or(0, <[u8]>::len);
+        let len = self.text_start(54, &mut buf).map_or(0, <[u8]>::len);
         (0..len / 20).map_while(move |at| {
             let one = buf.get(at * 20..at * 20 + 20)?;
             Some(AdditionalAmount {
