@@ -1,7 +1,7 @@
 //! The simulator: the whole engine (codec bytes in, `engine/`, ledger, journal) on a simulated disk, clock, network and
 //! partner, from a seed, bit for bit the same each time. ADR 0018 says what it holds the engine to.
 //!
-//! A seed becomes a [`plan::Plan`] (`draw.rs`); a plan is run (`world.rs`, `restart.rs`) beside a plain model
+//! A seed becomes a [`plan::Plan`] (`draw.rs`); a plan is run (`world/`, `restart.rs`) beside a plain model
 //! (`model/`); a plan that finds something is made shorter (`shrink.rs`) and told. Must never be needed to run the
 //! engine, and never read a clock, a file or a random number of the machine while it runs a plan.
 
