@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// Samples of each, after the warm-up
     #[arg(long, default_value_t = 4000, value_parser = clap::value_parser!(u32).range(100..))]
     samples: u32,
+    /// Taps in one turn
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    turn: u32,
     /// Taps of each before the first sample
     #[arg(long, default_value_t = 500)]
     warm_up: u32,
@@ -75,18 +78,25 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Fault> {
     let mut floor = Floor::start(place.path(), How::Fdatasync, reply)?;
 
     let [mut of_plain, mut of_secured, mut of_floor] = [(); 3].map(|()| Series::default());
-    for at in 0..args.warm_up + args.samples {
-        // Who begins changes from tap to tap, so that nobody always runs behind the same one.
+    let (mut done, mut first) = (0, 0);
+    let all = args.warm_up + args.samples;
+    while done < all {
+        let length = args.turn.min(all - done);
+        // Many of each behind one another: a sync behind one of another file is slower than behind one of its own.
         for who in 0..3 {
-            let (series, took) = match (at + who) % 3 {
-                0 => (&mut of_plain, plain.request().and_then(|request| plain.sample(&request))?),
-                1 => (&mut of_secured, secured.request().and_then(|request| secured.sample(&request))?),
-                _ => (&mut of_floor, plain.request().and_then(|request| floor.sample(&request))?),
-            };
-            if at >= args.warm_up {
-                series.push(took);
+            for at in 0..length {
+                let (series, took) = match (first + who) % 3 {
+                    0 => (&mut of_plain, plain.request().and_then(|request| plain.sample(&request))?),
+                    1 => (&mut of_secured, secured.request().and_then(|request| secured.sample(&request))?),
+                    _ => (&mut of_floor, plain.request().and_then(|request| floor.sample(&request))?),
+                };
+                if done + at >= args.warm_up {
+                    series.push(took);
+                }
             }
         }
+        done += length;
+        first += 1;
     }
     let rows = [of_plain.summary("plain"), of_secured.summary("TLS"), of_floor.summary("floor")];
     let [plain, secured, _] = &rows;

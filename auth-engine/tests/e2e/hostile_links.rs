@@ -154,6 +154,33 @@ fn h07_past_the_limit_each_is_answered() {
 }
 
 #[test]
+fn h07_advices_and_reversals_are_shed_last_and_can_come_again() {
+    let engine = Engine::start(Setup::link("max_in_flight = 4"));
+    let world = World::on(&engine);
+    let (card, mut wire) = (world.pool_card(), engine.wire());
+    // Many at once, in one write: more than twice the limit are open before the first is on the disk.
+    let told: Vec<_> = (0..200)
+        .map(|at| match at % 2 {
+            0 => advice(0x0120, &card, 1, "00"),
+            _ => reversal(0x0400, &purchase(&card, 1)),
+        })
+        .collect();
+    let frames: Vec<u8> = told.iter().flat_map(|one| framed(&one.encode(&spec()).expect("encodes"))).collect();
+    wire.send_bytes(&frames);
+    let answers: std::collections::BTreeMap<_, _> =
+        told.iter().map(|_| wire.reply()).map(|reply| (de(&reply, 11).expect("a STAN"), code(&reply))).collect();
+    assert_eq!(answers.len(), told.len(), "each was answered once");
+    assert!(answers.values().all(|code| code == "00" || code == "96"), "{answers:?}");
+    let shed: Vec<_> = told.iter().filter(|one| answers[&super::support::iso::text(one, 11)] == "96").collect();
+    assert!(!shed.is_empty(), "all of them found room");
+    // What was shed moved nothing and is not remembered: one by one all are taken.
+    for one in shed {
+        assert_eq!(code(&wire.ask(one)), "00");
+    }
+    assert_eq!(world.pool_balance(&world.pool).1, "1.00", "a hundred advices of a cent, each once");
+}
+
+#[test]
 fn h08_disconnects_cost_nothing_but_the_connection() {
     let world = World::shared();
     let card = world.pool_card();

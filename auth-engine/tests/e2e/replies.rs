@@ -2,8 +2,9 @@
 
 use iso_codec::{Draft, Mti};
 
+use super::support::engine::Process;
 use super::support::iso::{framed, fresh, network, spec, text};
-use super::support::{World, advice, code, de, exactly, message, purchase, reversal, until};
+use super::support::{Engine, Setup, World, advice, code, de, exactly, message, purchase, reversal, until};
 
 /// Everything that is returned unchanged, and everything that never is.
 fn rich(draft: &mut Draft, pan: &str, expiry: &str) {
@@ -210,6 +211,30 @@ fn other_classes_have_their_answers_or_none() {
         wire.send(&plain(mti));
     }
     wire.nothing_but_an_echo();
+}
+
+#[test]
+fn what_is_told_and_not_asked_is_recorded_and_outlives_a_kill() {
+    let engine = Engine::start(Setup::default());
+    let mut wire = engine.wire();
+    // A 0190 of no tap is told like the others.
+    let told = [0x0620, 0x0621, 0x0820, 0x0180, 0x0190];
+    for mti in told {
+        wire.send(&plain(mti));
+        if matches!(mti, 0x0620 | 0x0621) {
+            assert_eq!(wire.reply().mti(), Mti(0x0630));
+        }
+    }
+    wire.nothing_but_an_echo();
+    engine.kill();
+    let data = engine.data();
+    let ended = Process::start(&["journal", "export", "--data", data.to_str().expect("a plain path")]).end();
+    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
+    let events: Vec<serde_json::Value> =
+        ended.stdout.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect();
+    let recorded: Vec<&str> =
+        events.iter().filter(|e| e["type"] == "recorded").filter_map(|e| e["data"]["mti"].as_str()).collect();
+    assert_eq!(recorded, ["0620", "0621", "0820", "0180", "0190"]);
 }
 
 #[test]
